@@ -1,0 +1,75 @@
+# One command per job; each makes .venv first where there is none. `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= butler,postgres,test
+CONSTRAINTS ?= constraints.txt
+# Workers beyond four only add PostgreSQL servers, one for each.
+PYTEST_ARGS ?= -n auto --maxprocesses 4
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# --no-config: a lock names no package index and no path of the machine that made it.
+COMPILE := $(BIN)/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 \
+	--fork-strategy fewest --custom-compile-command 'make lock'
+PATHS := arrowopaque tests scripts
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-oldest postgres check static lint format types layers lock clean
+.NOTPARALLEL:
+.SUFFIXES:
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make .venv with what constraints.txt pins
+
+$(READY): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "arrowopaque needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+demo: $(READY)  ## the main job: a Butler repository on arrowopaque, beside the SQL manager
+	$(BIN)/python scripts/demo.py
+
+test: postgres $(READY)  ## all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-oldest:  ## all tests with the oldest versions that pyproject.toml admits, in .venv-oldest
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
+
+postgres:  ## say whether the PostgreSQL server that the tests start is installed
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+		echo "the tests start a PostgreSQL server of their own, but its programs (initdb, pg_ctl) are not" >&2; \
+		echo "installed; on Debian or Ubuntu: sudo apt-get install postgresql" >&2; exit 1; }
+
+check: static test  ## lint, types, layers, tests
+
+static: lint types layers  ## what `check` does before the tests
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix $(PATHS)
+	$(BIN)/ruff format $(PATHS)
+
+types: $(READY)  ## mypy, strict
+	$(BIN)/mypy
+
+layers: $(READY)  ## the import order and what each layer may know
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+lock: $(READY)  ## resolve the dependencies anew: the newest, and the oldest that are admitted
+	$(BIN)/python -m pip install --quiet 'uv>=0.9'
+	$(COMPILE) --all-extras --output-file constraints.txt pyproject.toml
+	$(COMPILE) --extra butler --extra postgres --extra test --resolution lowest-direct \
+		--output-file constraints-oldest.txt pyproject.toml
+
+clean:  ## remove .venv and what tools cache
+	rm -rf $(VENV) .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis

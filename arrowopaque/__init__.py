@@ -1,0 +1,83 @@
+"""Opaque tables of the Rubin Data Butler as sorted Parquet files.
+
+The names below are the public API. Those that need more than the standard
+library load when they are first asked for, so that a store can be read where
+no lsst package is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from arrowopaque.errors import (
+    ArrowOpaqueError,
+    CommitUnknownError,
+    ConfigurationError,
+    ConflictError,
+    ConstraintError,
+    CorruptStoreError,
+    FormatVersionError,
+    ReadOnlyError,
+    RootInUseError,
+    StoreAccessError,
+)
+from arrowopaque.options import Options
+
+if TYPE_CHECKING:
+    from arrowopaque.butler.bridge import ArrowDatastoreRegistryBridgeManager
+    from arrowopaque.butler.manager import ArrowOpaqueTableStorageManager
+    from arrowopaque.butler.storage import ArrowOpaqueTableStorage
+    from arrowopaque.root import StoreRoot
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArrowDatastoreRegistryBridgeManager",
+    "ArrowOpaqueError",
+    "ArrowOpaqueTableStorage",
+    "ArrowOpaqueTableStorageManager",
+    "CommitUnknownError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConstraintError",
+    "CorruptStoreError",
+    "FormatVersionError",
+    "Options",
+    "ReadOnlyError",
+    "RootInUseError",
+    "StoreAccessError",
+    "StoreRoot",
+]
+
+_LAZY = {
+    "ArrowDatastoreRegistryBridgeManager": "arrowopaque.butler.bridge",
+    "ArrowOpaqueTableStorage": "arrowopaque.butler.storage",
+    "ArrowOpaqueTableStorageManager": "arrowopaque.butler.manager",
+    "StoreRoot": "arrowopaque.root",
+}
+_BUTLER_PACKAGES = frozenset({"astropy", "lsst", "sqlalchemy"})
+
+
+def __getattr__(name: str) -> Any:
+    """Load a lazy public name; say which extra is missing if it cannot be."""
+    home = _LAZY.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(home), name)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] not in _BUTLER_PACKAGES:
+            raise
+        raise ImportError(
+            f"{__name__}.{name} needs {exc.name!r}, which is not installed: "
+            f"install the extra `butler`, as in `pip install '{__name__}[butler]'`",
+            name=exc.name,
+        ) from exc
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, whether loaded yet or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -1,0 +1,1 @@
+"""The lsst side: managers, storages and the registry binding."""

@@ -1,0 +1,102 @@
+"""Bulk writes: rows go straight to data files inside the caller's transaction.
+
+Every function returns whether it took the call; `False` sends it the small
+way, because the exclusive lock would have had to be waited for or because the
+rows break a constraint whose error is the database's to raise.
+"""
+
+from __future__ import annotations
+
+__all__ = ["bulk_delete", "bulk_write"]
+
+import pyarrow as pa
+
+from arrowopaque import clock
+from arrowopaque.butler import host
+from arrowopaque.butler.delta import RegistryTable
+from arrowopaque.butler.host import Cursor
+from arrowopaque.butler.violations import refused_columns
+from arrowopaque.butler.writes import clash_error, delete_delta
+from arrowopaque.errors import ConflictError
+from arrowopaque.format.where import In, Where
+from arrowopaque.store.apply import compose, stage
+from arrowopaque.store.base import Base, hits_of, rows_of
+from arrowopaque.store.calls import Mode, Selection
+from arrowopaque.store.plan import ClashError, WritePlan, plan_write
+
+_READ_ALL = 50_000
+"""Up to this many delta rows it is cheaper to read the whole delta."""
+
+
+def bulk_write(table: RegistryTable, cursor: Cursor, rows: pa.Table, mode: Mode) -> bool:
+    """Write whole rows.
+
+    Requires: `cursor` is in the caller's transaction.
+    """
+    if not table.spec.primary_key or refused_columns(table.spec, table.dialect, rows):
+        return False
+    try:
+        with host.atomic(cursor):
+            if not table.sql.try_big_lock(cursor):
+                return False
+            if table.spec.unique and _delta_size(table, cursor) > _READ_ALL:
+                return False
+            _write(table, cursor, rows, mode)
+    except ClashError as clash:
+        clash_error(table, cursor, table.spec.names, clash.row)
+    return True
+
+
+def _delta_size(table: RegistryTable, cursor: Cursor) -> int:
+    some = f"SELECT 1 FROM {table.sql.names.delta} LIMIT {_READ_ALL + 1}"
+    return int(cursor.execute(f"SELECT count(*) FROM ({some}) AS d").rows()[0][0])
+
+
+def _write(table: RegistryTable, cursor: Cursor, rows: pa.Table, mode: Mode) -> None:
+    where: Where = []
+    if _delta_size(table, cursor) > _READ_ALL:
+        where = [In(table.spec.primary_key[0], tuple(rows.column(table.spec.primary_key[0]).to_pylist()))]
+    delta, gone, manifest = table.read_state(cursor, where)
+    base = table.base(manifest)
+    _commit(table, cursor, base, plan_write(base, rows, mode, delta, gone))
+
+
+def _commit(table: RegistryTable, cursor: Cursor, base: Base, plan: WritePlan) -> None:
+    """Write the files and swap the manifest."""
+    volume = table.volume
+    staged = stage(volume, table.spec, table.name, base.manifest, plan.rows)
+    hits = hits_of(iter(plan.hits))
+    if plan.delta:
+        table.sql.delete_keys(cursor, table.sql.names.delta, sorted(plan.delta))
+    if plan.tombstones:
+        table.sql.delete_keys(cursor, table.sql.names.tombstones, sorted(plan.tombstones))
+    if not staged.files and not hits:
+        return
+    manifest = compose(base, table.name, staged, hits, clock.new_id())
+    name = volume.put_manifest(manifest)
+    old = base.manifest.name if base.manifest else None
+    if not table.sql.swap(cursor, table.name, old, name):
+        raise ConflictError(f"table {table.name!r} changed under an exclusive lock")
+
+
+def bulk_delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> bool:
+    """Delete from data files by deletion vector.
+
+    Requires: `cursor` is in the caller's transaction.
+    """
+    if not table.spec.primary_key:
+        return False
+    with host.atomic(cursor):
+        if not table.sql.try_big_lock(cursor):
+            return False
+        key = table.spec.primary_key
+        keyed = [term for term in selection.where if term.column in key]
+        gone, manifest = table.lock_state(cursor, keyed)
+        base = table.base(manifest)
+        matches = selection.matches(base, key) if base.files else []
+        delete_delta(table, cursor, selection)
+        # A key that is deleted again keeps no tombstone: its row goes for good.
+        found = {k for match in matches for k in rows_of(match.rows.select(list(key)))} if gone else set()
+        plan = WritePlan(table.spec.arrow_schema.empty_table(), hits=matches, tombstones=[k for k in gone if k in found])
+        _commit(table, cursor, base, plan)
+    return True

@@ -1,0 +1,164 @@
+"""The registry's side of the catalog: whose store it is, and which manifest
+of each table is current, in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Catalog", "StaticTables", "create_store"]
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy
+from lsst.daf.butler import ddl
+from lsst.daf.butler.registry.interfaces import Database, StaticTablesContext
+
+from arrowopaque import clock
+from arrowopaque.butler import host
+from arrowopaque.errors import ConfigurationError
+from arrowopaque.format.spec import TableSpec
+from arrowopaque.objects.memory import MemoryStore
+from arrowopaque.objects.opening import open_store
+from arrowopaque.options import Options
+from arrowopaque.store.volume import Volume, create_volume, open_volume
+
+ROOT_VARIABLE = "ARROWOPAQUE_ROOT"
+"""Names the base folder of stores that are created from now on."""
+
+_BINDING = "registry"
+_FOLDER = "opaque"
+_SQLITE = "sqlite-relative:"
+
+_META = ddl.TableSpec([ddl.FieldSpec("table_name", dtype=sqlalchemy.String, length=128, primaryKey=True)])
+_STORE = ddl.TableSpec(
+    [
+        ddl.FieldSpec("name", dtype=sqlalchemy.String, length=64, primaryKey=True),
+        ddl.FieldSpec("value", dtype=sqlalchemy.Text, nullable=False),
+    ]
+)
+_CATALOG = ddl.TableSpec(
+    [
+        ddl.FieldSpec("table_name", dtype=sqlalchemy.String, length=128, primaryKey=True),
+        ddl.FieldSpec("manifest", dtype=sqlalchemy.Text, nullable=False),
+        ddl.FieldSpec("spec", dtype=sqlalchemy.Text, nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticTables:
+    """The tables that every repository with our manager has.
+
+    ``meta`` is the default manager's own, so that a repository can change
+    managers either way.
+    """
+
+    meta: sqlalchemy.Table
+    store: sqlalchemy.Table
+    catalog: sqlalchemy.Table
+
+    @classmethod
+    def declare(cls, context: StaticTablesContext) -> StaticTables:
+        """Declare the tables."""
+        return cls(
+            meta=context.addTable("opaque_meta", _META),
+            store=context.addTable("arrowopaque_store", _STORE),
+            catalog=context.addTable("arrowopaque_catalog", _CATALOG),
+        )
+
+    @classmethod
+    def ensure(cls, db: Database) -> tuple[StaticTables, bool]:
+        """Return the tables of a database whose static tables are declared,
+        creating them if need be, and whether that was so.
+        """
+        is_new = db.getExistingTable("arrowopaque_store", _STORE) is None
+        tables = cls(
+            meta=db.ensureTableExists("opaque_meta", _META),
+            store=db.ensureTableExists("arrowopaque_store", _STORE),
+            catalog=db.ensureTableExists("arrowopaque_catalog", _CATALOG),
+        )
+        return tables, is_new
+
+
+def _new_root(db: Database, id: str) -> str:
+    """Return where a new store goes, as it is written in the registry."""
+    base = os.environ.get(ROOT_VARIABLE)
+    if base:
+        return f"{base.rstrip('/')}/{id}"
+    if host.dialect_name(db) == "sqlite":
+        return f"{_SQLITE}{_FOLDER}/{id}" if host.sqlite_file(db) else f"memory://{id}"
+    raise ConfigurationError(
+        f"{db} needs a root for its data files: set {ROOT_VARIABLE} to a folder or an s3:// URI "
+        "before the repository is created"
+    )
+
+
+def _resolve(db: Database, root: str) -> str:
+    """Return the URI of a root as written in the registry."""
+    if not root.startswith(_SQLITE):
+        return root
+    filename = host.sqlite_file(db)
+    if filename is None:
+        raise ConfigurationError(f"the root {root!r} is relative to a SQLite file, but {db} is in memory")
+    return str(Path(filename).parent / root.removeprefix(_SQLITE))
+
+
+def create_store(db: Database, tables: StaticTables, options: Options) -> None:
+    """Give a new repository its store.
+
+    Requires: runs in the transaction that creates the repository's tables.
+    """
+    id = clock.new_id()
+    root = _new_root(db, id)
+    uri = _resolve(db, root)
+    if uri.startswith("memory:"):
+        host.on_disposal(db, MemoryStore.discard, id)
+    create_volume(open_store(uri), id=id, binding=_BINDING, options=options)
+    rows = {"id": id, "root": root}
+    db.insert(tables.store, *[{"name": name, "value": value} for name, value in rows.items()])
+
+
+def open_registry_volume(db: Database, tables: StaticTables, options: Options | None) -> Volume:
+    """Open the store of a repository."""
+    with db.query(tables.store.select()) as result:
+        stored = {row.name: row.value for row in result}
+    if not {"id", "root"} <= stored.keys():
+        raise ConfigurationError(f"{db} has no arrowopaque store: it was made with another manager")
+    store = open_store(_resolve(db, stored["root"]), writeable=db.isWriteable())
+    return open_volume(store, id=stored["id"], binding=_BINDING, options=options)
+
+
+class Catalog:
+    """Reads and swaps the catalog rows.
+
+    Parameters
+    ----------
+    db
+        The database.
+    table
+        The catalog table.
+    """
+
+    def __init__(self, db: Database, table: sqlalchemy.Table) -> None:
+        self._db = db
+        self._table = table
+
+    def entries(self) -> dict[str, tuple[str | None, TableSpec]]:
+        """Return every table's manifest and spec."""
+        name = host.render_table(self._db, self._table)
+        with host.reading(self._db) as cursor:
+            rows = cursor.execute(f"SELECT table_name, manifest, spec FROM {name} ORDER BY table_name").rows()
+        return {row[0]: (row[1] or None, TableSpec.model_validate_json(row[2])) for row in rows}
+
+    def spec(self, table: str) -> TableSpec | None:
+        """Return the spec that a table was first registered with."""
+        with self._db.query(self._table.select().where(self._table.columns.table_name == table)) as result:
+            row = result.one_or_none()
+        return None if row is None else TableSpec.model_validate_json(row.spec)
+
+    def add(self, table: str, spec: TableSpec) -> None:
+        """Add a table that is not there yet."""
+        text = json.dumps(spec.model_dump(mode="json", exclude_defaults=True))
+        self._db.sync(self._table, keys={"table_name": table}, extra={"manifest": "", "spec": text})

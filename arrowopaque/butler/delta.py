@@ -1,0 +1,254 @@
+"""One opaque table of a registry: its delta, tombstones and catalog row."""
+
+from __future__ import annotations
+
+__all__ = ["RegistryTable", "TableHandle", "VolumeSource"]
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import sqlalchemy
+from lsst.daf.butler.registry.interfaces import Database
+
+from arrowopaque import clock
+from arrowopaque.butler import host
+from arrowopaque.butler.catalog import StaticTables, open_registry_volume
+from arrowopaque.butler.ddl import CODECS
+from arrowopaque.butler.host import Cursor
+from arrowopaque.butler.sql import Dialect, Row, TableNames, convert_rows, dialect_for
+from arrowopaque.errors import ConflictError
+from arrowopaque.format.manifest import Key
+from arrowopaque.format.spec import TableSpec
+from arrowopaque.format.values import Values
+from arrowopaque.format.where import In, Where
+from arrowopaque.options import Options
+from arrowopaque.store.base import Base, load_base
+from arrowopaque.store.table import DeltaState, Snapshot, key_table
+from arrowopaque.store.volume import Volume
+
+
+class VolumeSource:
+    """Opens a repository's store on first use, once for all clones."""
+
+    def __init__(self, tables: StaticTables, options: Options | None) -> None:
+        self.tables = tables
+        self._options = options
+        self._volume: Volume | None = None
+        self._lock = threading.Lock()
+
+    def get(self, db: Database) -> Volume:
+        """Return the store."""
+        with self._lock:
+            if self._volume is None:
+                self._volume = open_registry_volume(db, self.tables, self._options)
+            return self._volume
+
+
+@dataclass(frozen=True, slots=True)
+class TableHandle:
+    """What all clones of a manager share of one table."""
+
+    name: str
+    spec: TableSpec
+    values: Values
+    delta: sqlalchemy.Table
+    sql: Dialect
+    source: VolumeSource
+
+    @classmethod
+    def build(
+        cls,
+        db: Database,
+        name: str,
+        spec: TableSpec,
+        tables: tuple[sqlalchemy.Table, sqlalchemy.Table | None],
+        source: VolumeSource,
+    ) -> TableHandle:
+        """Render a table's statements.
+
+        Parameters
+        ----------
+        db
+            The database.
+        name, spec
+            The table.
+        tables
+            Its delta and tombstone tables.
+        source
+            Opens the store.
+        """
+        delta, tombstones = tables
+        names = TableNames(
+            delta=host.render_table(db, delta),
+            tombstones="" if tombstones is None else host.render_table(db, tombstones),
+            catalog=host.render_table(db, source.tables.catalog),
+        )
+        dialect = host.dialect_name(db)
+        sql = dialect_for(dialect)(spec, names, lambda column: host.quote(db, column))
+        return cls(name, spec, Values(spec, CODECS, nan_is_null=dialect == "sqlite"), delta, sql, source)
+
+
+class RegistryTable:
+    """A table bound to one database connection.
+
+    Parameters
+    ----------
+    db
+        The database.
+    handle
+        The table.
+    patience
+        Seconds to try for the exclusive lock; by default the store's option.
+    """
+
+    def __init__(self, db: Database, handle: TableHandle, *, patience: float | None = None) -> None:
+        self.db = db
+        self._patience = patience
+        self.handle = handle
+        self.name = handle.name
+        self.spec = handle.spec
+        self.sql = handle.sql
+
+    @property
+    def volume(self) -> Volume:
+        """The store that the table's files lie in."""
+        return self.handle.source.get(self.db)
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return host.dialect_name(self.db)
+
+    def base(self, manifest: str | None) -> Base:
+        """Return the data files at a manifest."""
+        return load_base(self.volume, self.spec, manifest)
+
+    def split(self, rows: list[Row]) -> tuple[list[Row], dict[Key, int], str | None]:
+        """Return D, T and C of what the dialect's statements read."""
+        delta = [row[3:] for row in rows if row[0] == 0]
+        buried = [row for row in rows if row[0] == 1]
+        manifest = next((row[2] for row in rows if row[0] == 2), None)
+        keys = [tuple(row[3 + at] for at in self.spec.key_positions) for row in buried]
+        stamps = [row[1] for row in buried]
+        tombstones = dict(zip(convert_rows(keys, self.sql.key_from_driver), stamps, strict=True))
+        return convert_rows(delta, self.sql.from_driver), tombstones, manifest or None
+
+    def read_state(self, cursor: Cursor, where: Where) -> tuple[list[Row], dict[Key, int], str | None]:
+        """Return D and T as far as ``where`` goes, and C, at one moment."""
+        return self.split(cursor.execute(*self.sql.read(self.name, where)).rows())
+
+    def lock_state(self, cursor: Cursor, where: Where) -> tuple[dict[Key, int], str | None]:
+        """Take the small lock, then return T as far as ``where`` goes, and C."""
+        _, tombstones, manifest = self.split(cursor.execute(*self.sql.state(self.name, where)).rows())
+        return tombstones, manifest
+
+    def snapshot(self, where: Where) -> Snapshot:
+        """Return the table's state as far as ``where`` goes."""
+        with host.reading(self.db) as cursor:
+            rows, tombstones, manifest = self.read_state(cursor, where)
+        return Snapshot(
+            self.base(manifest),
+            self.handle.values.table(rows),
+            key_table(self.spec, list(tombstones)) if tombstones else None,
+        )
+
+    def base_rows(self) -> int:
+        """Return the number of rows in data files, tombstoned ones included."""
+        with host.reading(self.db) as cursor:
+            manifest = self.split(cursor.execute(*self.sql.current(self.name)).rows())[2]
+        return self.base(manifest).rows
+
+    # What maintenance asks for.
+
+    def delta_rows(self, limit: int) -> int:
+        """Return the number of delta rows and tombstones, up to about
+        ``limit`` of each.
+        """
+        names = self.sql.names
+        counts = " + ".join(
+            f"(SELECT count(*) FROM (SELECT 1 FROM {name} LIMIT {int(limit)}) AS s)"
+            for name in (names.delta, names.tombstones)
+        )
+        with host.reading(self.db) as cursor:
+            return int(cursor.execute(f"SELECT {counts}").rows()[0][0])
+
+    def without_waiting(self) -> RegistryTable:
+        """Return the table for maintenance that gives up at once."""
+        return RegistryTable(self.db, self.handle, patience=0.0)
+
+    def _state(self, read: tuple[list[Row], dict[Key, int], str | None]) -> DeltaState:
+        rows, tombstones, manifest = read
+        at = self.spec.key_positions
+        return DeltaState({tuple(row[i] for i in at): row for row in rows}, tombstones, manifest)
+
+    def read(self, limit: int) -> DeltaState:
+        """Return at most ``limit`` delta rows, all tombstones and the
+        manifest.
+        """
+        with host.reading(self.db) as cursor:
+            statement, parameters = self.sql.read_some(self.name, limit)
+            return self._state(self.split(cursor.execute(statement, parameters).rows()))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[_Exclusive]:
+        """Keep every other writer out for the length of a commit.
+
+        Raises
+        ------
+        ConflictError
+            The lock could not be had within ``Options.lock_timeout``.
+        """
+        patience = self.volume.options.lock_timeout if self._patience is None else self._patience
+        deadline = clock.monotonic() + patience
+        attempt = 0
+        while True:
+            with host.writing(self.db, interrupting=True) as cursor:
+                if self.sql.try_big_lock(cursor):
+                    yield _Exclusive(self, cursor)
+                    return
+            if clock.monotonic() >= deadline:
+                raise ConflictError(
+                    f"table {self.name!r} was in use for {patience:g} s: try again later"
+                )
+            clock.pause(clock.backoff(attempt))
+            attempt += 1
+
+
+class _Exclusive:
+    def __init__(self, table: RegistryTable, cursor: Cursor) -> None:
+        self._table = table
+        self._cursor = cursor
+
+    def read(self, keys: Sequence[Key]) -> DeltaState:
+        table = self._table
+        where = [In(table.spec.primary_key[0], tuple({key[0] for key in keys}))] if keys else []
+        # A state read with a condition lacks the other tombstones.
+        rows = table.read_state(self._cursor, where)[0] if keys else []
+        tombstones, manifest = table.lock_state(self._cursor, [])
+        return table._state((rows, tombstones, manifest))
+
+    def clear(self, rows: Sequence[Key], tombstones: Sequence[Key]) -> None:
+        sql = self._table.sql
+        for source, keys in ((sql.names.delta, rows), (sql.names.tombstones, tombstones)):
+            for start in range(0, len(keys), _CHUNK):
+                sql.delete_keys(self._cursor, source, list(keys[start : start + _CHUNK]))
+
+    def swap(self, old: str | None, new: str) -> None:
+        if not self._table.sql.swap(self._cursor, self._table.name, old, new):
+            raise ConflictError(f"table {self._table.name!r} changed under an exclusive lock")
+
+
+_CHUNK = 50_000
+
+
+def keys_to_arrow(table: RegistryTable, names: Sequence[str], rows: Sequence[Row]) -> pa.Table:
+    """Return stored rows, of any columns, as an Arrow table."""
+    schema = table.spec.arrow_schema
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        [pa.array(values, schema.field(name).type) for name, values in zip(names, columns, strict=True)],
+        names=list(names),
+    )

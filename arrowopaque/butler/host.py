@@ -1,0 +1,204 @@
+"""Every use of what the host keeps private, and of the driver below it.
+
+``Database`` has no public way to a connection. The hot path needs the driver's
+cursor (ten times cheaper than a SQLAlchemy statement), so this module, and no
+other, touches ``_transaction``, ``_session_connection``, ``_engine`` and
+``_metadata``; a test pins them over the supported releases.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Cursor", "forget_table", "on_disposal", "quote", "reading", "render_table", "writing"]
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import sqlalchemy
+from lsst.daf.butler.registry.interfaces import Database
+
+
+class _DriverCursor(Protocol):
+    rowcount: int
+
+    def execute(self, statement: str, parameters: Any = ..., /) -> Any: ...
+    def executemany(self, statement: str, parameters: Any, /) -> Any: ...
+    def fetchall(self) -> list[tuple[Any, ...]]: ...
+    def close(self) -> None: ...
+
+
+class Cursor:
+    """The driver's cursor, raising SQLAlchemy's exceptions.
+
+    Statements may hold several commands on PostgreSQL; `rows` are those of
+    the last one.
+    """
+
+    def __init__(self, cursor: _DriverCursor, dialect: sqlalchemy.Dialect, *, nested: bool = False) -> None:
+        self._cursor = cursor
+        self._dialect = dialect
+        self.nested = nested
+        """Whether an outer transaction goes on after this call."""
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Cursor:
+        """Run a statement."""
+        try:
+            if parameters:
+                self._cursor.execute(statement, parameters)
+            else:
+                # Without parameters the drivers leave doubled percent signs alone.
+                self._cursor.execute(statement.replace("%%", "%"))
+            self._last_result()
+        except self._error as err:
+            raise self._translated(statement, parameters, err) from err
+        return self
+
+    def executemany(self, statement: str, parameters: Sequence[Sequence[Any]]) -> Cursor:
+        """Run a statement once for each of ``parameters``."""
+        try:
+            self._cursor.executemany(statement, parameters)
+        except self._error as err:
+            raise self._translated(statement, parameters[:1], err) from err
+        return self
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return all rows of the last statement."""
+        try:
+            return self._cursor.fetchall()
+        except self._error as err:
+            raise self._translated("", (), err) from err
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that the last statement changed."""
+        return self._cursor.rowcount
+
+    @property
+    def _error(self) -> type[Exception]:
+        return self._dialect.loaded_dbapi.Error  # type: ignore[no-any-return]  # untyped driver
+
+    def _last_result(self) -> None:
+        # psycopg 3 keeps the results of all commands of a statement.
+        if self._dialect.driver == "psycopg":
+            while self._cursor.nextset():  # type: ignore[attr-defined]  # only psycopg 3 has it
+                pass
+
+    def _translated(self, statement: str, parameters: Any, err: Exception) -> BaseException:
+        return sqlalchemy.exc.DBAPIError.instance(
+            statement, parameters, err, self._error, dialect=self._dialect, hide_parameters=True
+        )
+
+
+def _cursor(connection: Any, dialect: sqlalchemy.Dialect) -> _DriverCursor:
+    if dialect.driver == "psycopg":
+        # Server-side binding allows one command a statement only.
+        import psycopg
+
+        return psycopg.ClientCursor(connection.dbapi_connection)  # type: ignore[return-value]  # a wider protocol
+    cursor: _DriverCursor = connection.cursor()
+    return cursor
+
+
+@contextmanager
+def reading(db: Database) -> Iterator[Cursor]:
+    """Give a cursor for reading, in the caller's transaction if there is one.
+
+    Unlike a SQLAlchemy statement it begins none: a read inside
+    ``db.session()`` leaves later transactions of that session alone, and a
+    read on SQLite does not take the write lock.
+    """
+    session = db._session_connection
+    owned = None if session is not None else db._engine.raw_connection()
+    connection = session.connection if session is not None else owned
+    try:
+        cursor = _cursor(connection, db._engine.dialect)
+        try:
+            yield Cursor(cursor, db._engine.dialect)
+        finally:
+            cursor.close()
+    finally:
+        if owned is not None:
+            owned.close()
+
+
+@contextmanager
+def writing(db: Database, *, interrupting: bool = False) -> Iterator[Cursor]:
+    """Give a cursor inside the caller's transaction, or inside one of its own
+    that commits at the end.
+    """
+    with db._transaction(interrupting=interrupting) as (is_new, connection):
+        cursor = _cursor(connection.connection, db._engine.dialect)
+        try:
+            yield Cursor(cursor, db._engine.dialect, nested=not is_new)
+        finally:
+            cursor.close()
+
+
+@contextmanager
+def atomic(cursor: Cursor) -> Iterator[None]:
+    """Undo everything inside if it raises, even if the caller goes on with
+    the outer transaction.
+    """
+    if not cursor.nested:
+        yield
+        return
+    cursor.execute(f"SAVEPOINT {_SAVEPOINT}")
+    try:
+        yield
+    except BaseException:
+        cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}").execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        raise
+    cursor.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+
+
+_SAVEPOINT = "arrowopaque"
+
+
+def quote(db: Database, name: str) -> str:
+    """Return a column name quoted for the driver."""
+    return db._engine.dialect.identifier_preparer.quote_identifier(name)
+
+
+def render_table(db: Database, table: sqlalchemy.Table) -> str:
+    """Return a table's name, quoted and qualified, for the driver."""
+    name = quote(db, table.name)
+    return f"{quote(db, table.schema)}.{name}" if table.schema else name
+
+
+def dialect_name(db: Database) -> str:
+    """Return ``sqlite`` or ``postgresql``."""
+    return db._engine.dialect.name
+
+
+def same_database(one: Database, other: Database) -> bool:
+    """Return whether two objects are connections to one database."""
+    return one._metadata is other._metadata and one._engine is other._engine
+
+
+def table_exists(db: Database, table: sqlalchemy.Table) -> bool:
+    """Return whether the database really has a table."""
+    return bool(sqlalchemy.inspect(db._engine).has_table(table.name, schema=table.schema))
+
+
+def create_table(db: Database, table: sqlalchemy.Table) -> None:
+    """Create a table in the current transaction, whatever error that brings."""
+    with db._transaction() as (_, connection):
+        table.create(connection)
+
+
+def forget_table(db: Database, name: str) -> None:
+    """Drop a table definition that the database did not take."""
+    if db._metadata is not None:
+        db._metadata.remove_table(name)
+
+
+def on_disposal(db: Database, action: Callable[..., None], *arguments: Any) -> None:
+    """Run ``action`` when the last user of the database's engine is gone."""
+    weakref.finalize(db._engine, action, *arguments)
+
+
+def sqlite_file(db: Database) -> str | None:
+    """Return the file of a SQLite database, `None` for one in memory."""
+    filename: str | None = getattr(db, "filename", None)
+    return filename

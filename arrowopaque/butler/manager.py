@@ -1,0 +1,198 @@
+"""`ArrowOpaqueTableStorageManager`: what a Butler repository is configured
+with.
+
+The class's public name, ``arrowopaque.ArrowOpaqueTableStorageManager``, is
+stored in repositories and must never change.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ArrowOpaqueTableStorageManager"]
+
+from typing import Any, ClassVar, Self
+
+from lsst.daf.butler import ddl
+from lsst.daf.butler.registry.interfaces import (
+    Database,
+    OpaqueTableStorageManager,
+    StaticTablesContext,
+    VersionTuple,
+)
+
+from arrowopaque.butler.registry import RegistryBinding
+from arrowopaque.butler.rooted import RootBinding
+from arrowopaque.butler.storage import ArrowOpaqueTableStorage
+from arrowopaque.options import Options
+from arrowopaque.root import StoreRoot
+
+_VERSION = VersionTuple(1, 0, 0)
+
+Binding = RegistryBinding | RootBinding
+
+
+class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
+    """Keeps opaque tables as Parquet.
+
+    Made by `initialize` or `clone`.
+
+    Parameters
+    ----------
+    binding
+        Where the tables are.
+    registry_schema_version
+        Schema version of this extension as stored in the registry.
+    """
+
+    options: ClassVar[Options | None] = None
+    """Overrides the stored options for managers initialised afterwards."""
+
+    def __init__(self, binding: Binding, registry_schema_version: VersionTuple | None = None) -> None:
+        super().__init__(registry_schema_version=registry_schema_version)
+        self._binding = binding
+
+    @classmethod
+    def initialize(
+        cls,
+        db: Database | StoreRoot,
+        context: StaticTablesContext | None = None,
+        registry_schema_version: VersionTuple | None = None,
+    ) -> Self:
+        """Make a manager.
+
+        Parameters
+        ----------
+        db
+            A registry's database, or the root of a store that has none.
+        context
+            Declares the static tables; not needed for a root.
+        registry_schema_version
+            Schema version of this extension as stored in the registry.
+
+        Raises
+        ------
+        ConfigurationError
+            A new repository has no place for its data files.
+        """
+        if isinstance(db, StoreRoot):
+            return cls(RootBinding(db), registry_schema_version)
+        assert context is not None, "a database needs the context of declareStaticTables"
+        return cls(RegistryBinding.initialize(db, context, cls.options), registry_schema_version)
+
+    def clone(self, db: Database | StoreRoot) -> Self:
+        """Return an independent manager bound to another database or root.
+
+        It knows the same tables. What the other place lacks of them is made
+        there, empty.
+        """
+        binding: Binding
+        if isinstance(db, StoreRoot):
+            binding = RootBinding(db)
+            binding.adopt(self._binding.specs())
+        elif isinstance(self._binding, RegistryBinding) and self._binding.is_same(db):
+            binding = self._binding.clone(db)
+        else:
+            binding = RegistryBinding.attach(db, type(self).options)
+            binding.adopt(self._binding.specs())
+        return type(self)(binding, self._registry_schema_version)
+
+    def get(self, name: str) -> ArrowOpaqueTableStorage | None:
+        """Return a table that was registered here, or `None`."""
+        return self._binding.get(name)
+
+    def register(self, name: str, spec: ddl.TableSpec) -> ArrowOpaqueTableStorage:
+        """Make sure that a table exists, and return it.
+
+        Parameters
+        ----------
+        name
+            The table.
+        spec
+            Its definition; not looked at if the table is known already.
+
+        Raises
+        ------
+        ReadOnlyDatabaseError
+            The table does not exist and cannot be made.
+        ConfigurationError
+            The definition asks for something that is not supported.
+
+        Notes
+        -----
+        Not to be called in a transaction unless the table is known already.
+        """
+        return self._binding.register(name, spec)
+
+    @classmethod
+    def extensionName(cls) -> str:
+        """Return the name that repositories store."""
+        return "arrowopaque.ArrowOpaqueTableStorageManager"
+
+    @classmethod
+    def currentVersions(cls) -> list[VersionTuple]:
+        """Return the schema versions that this release makes and reads."""
+        return [_VERSION]
+
+    def names(self) -> list[str]:
+        """Return every table of the store, registered here or not."""
+        return self._binding.names()
+
+    def flush(self, *names: str) -> dict[str, Any]:
+        """Move the deltas of all or some tables into data files.
+
+        Returns
+        -------
+        reports
+            What was moved, by table.
+
+        Raises
+        ------
+        ConflictError
+            A table was in use all the time, or this connection is in a
+            transaction.
+        """
+        return self._binding.flush(*names)
+
+    def compact(self, *names: str) -> dict[str, Any]:
+        """Merge the data files of all or some tables."""
+        return self._binding.compact(*names)
+
+    def vacuum(self, retention: float | None = None) -> dict[str, Any]:
+        """Delete files that nothing needs any more.
+
+        Parameters
+        ----------
+        retention
+            Seconds for which unneeded files are kept, by the store's clock;
+            by default the store's option.
+        """
+        return self._binding.vacuum(retention)
+
+    def verify(self) -> Any:
+        """Prove the store sound.
+
+        Returns
+        -------
+        report
+            What was checked.
+
+        Raises
+        ------
+        CorruptStoreError
+            The first unsound thing, by name.
+        """
+        return self._binding.verify()
+
+    def sql(self, query: str) -> Any:
+        """Ask DuckDB.
+
+        Parameters
+        ----------
+        query
+            A SELECT over one view a table, all of one moment.
+
+        Returns
+        -------
+        relation
+            A ``duckdb.DuckDBPyRelation``.
+        """
+        return self._binding.sql(query)

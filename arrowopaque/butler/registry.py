@@ -1,0 +1,180 @@
+"""The registry binding: a manager's tables in one Butler registry."""
+
+from __future__ import annotations
+
+__all__ = ["RegistryBinding"]
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy
+from lsst.daf.butler import ddl
+from lsst.daf.butler.registry.interfaces import Database, ReadOnlyDatabaseError, StaticTablesContext
+
+from arrowopaque.butler import host
+from arrowopaque.butler.catalog import Catalog, StaticTables, create_store
+from arrowopaque.butler.ddl import from_lsst, to_lsst, tombstone_spec, tombstone_table
+from arrowopaque.butler.delta import RegistryTable, TableHandle, VolumeSource
+from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
+from arrowopaque.errors import ConflictError
+from arrowopaque.format.spec import TableSpec
+from arrowopaque.maintain.flush import flush
+from arrowopaque.options import Options
+from arrowopaque.store.volume import Volume
+
+
+class _Shared:
+    """What all clones of one binding share."""
+
+    def __init__(self, tables: StaticTables, options: Options | None) -> None:
+        self.tables = tables
+        self.options = options
+        self.source = VolumeSource(tables, options)
+        self.handles: dict[str, TableHandle] = {}
+        self.lock = threading.Lock()
+
+
+class RegistryBinding:
+    """Tables of one `Database`.
+
+    Parameters
+    ----------
+    db
+        The database.
+    shared
+        What clones share.
+    """
+
+    def __init__(self, db: Database, shared: _Shared) -> None:
+        self.db = db
+        self._shared = shared
+
+    @classmethod
+    def initialize(cls, db: Database, context: StaticTablesContext, options: Options | None) -> RegistryBinding:
+        """Declare the static tables, and make the store if they are new."""
+        tables = StaticTables.declare(context)
+        context.addInitializer(lambda created: create_store(created, tables, options or Options()))
+        return cls(db, _Shared(tables, options))
+
+    @classmethod
+    def attach(cls, db: Database, options: Options | None) -> RegistryBinding:
+        """Bind to a database whose static tables are declared already,
+        making there what it lacks.
+        """
+        tables, is_new = StaticTables.ensure(db)
+        if is_new:
+            with db.transaction():
+                create_store(db, tables, options or Options())
+        return cls(db, _Shared(tables, options))
+
+    def clone(self, db: Database) -> RegistryBinding:
+        """Bind to another connection of the same database."""
+        return RegistryBinding(db, self._shared)
+
+    def is_same(self, db: Database) -> bool:
+        """Return whether ``db`` is a connection to the same database."""
+        return host.same_database(self.db, db)
+
+    @property
+    def volume(self) -> Volume:
+        """The store."""
+        return self._shared.source.get(self.db)
+
+    def get(self, name: str) -> ArrowOpaqueTableStorage | None:
+        """Return a registered table."""
+        handle = self._shared.handles.get(name)
+        if handle is None:
+            return None
+        return ArrowOpaqueTableStorage(name, RegistryBackend(RegistryTable(self.db, handle)))
+
+    def register(self, name: str, spec: ddl.TableSpec) -> ArrowOpaqueTableStorage:
+        """Make sure that a table exists; see the manager."""
+        known = self.get(name)
+        if known is None:
+            handle = self._add(name, from_lsst(name, spec), spec)
+            with self._shared.lock:
+                self._shared.handles.setdefault(name, handle)
+            known = self.get(name)
+            assert known is not None, "it was just added"
+            self._flush_at_open(name)
+        return known
+
+    def specs(self) -> dict[str, TableSpec]:
+        """Return the tables that were registered here."""
+        return {name: handle.spec for name, handle in self._shared.handles.items()}
+
+    def _add(self, name: str, spec: TableSpec, given: ddl.TableSpec) -> TableHandle:
+        db, catalog = self.db, Catalog(self.db, self._shared.tables.catalog)
+        assert not db.isInTransaction(), "Table creation interrupts transactions."
+        delta = self._create(name, given)
+        tombstones = self._create(tombstone_table(name), tombstone_spec(spec)) if spec.primary_key else None
+        db.sync(self._shared.tables.meta, keys={"table_name": name})
+        catalog.add(name, spec)
+        # The first client's spec is the one that files are written with.
+        stored = catalog.spec(name) or spec
+        return TableHandle.build(db, name, stored, (delta, tombstones), self._shared.source)
+
+    def _create(self, name: str, spec: ddl.TableSpec) -> sqlalchemy.Table:
+        """Create a table, failing if the database does not take it.
+
+        The host takes its own definition of a table whose CREATE failed for
+        an existing one.
+        """
+        table = self.db.ensureTableExists(name, spec)
+        if not host.table_exists(self.db, table):
+            host.forget_table(self.db, name)
+            with host.writing(self.db, interrupting=True):
+                host.create_table(self.db, table)
+        return table
+
+    def _flush_at_open(self, name: str) -> None:
+        """Flush a large delta, if that makes nobody wait."""
+        table = RegistryTable(self.db, self._shared.handles[name])
+        if not self.db.isWriteable() or not table.spec.primary_key:
+            return
+        limit = self.volume.options.flush_at_open
+        if limit and not self.db.isInTransaction() and table.delta_rows(limit + 1) > limit:
+            with self.maintained(name) as own:
+                try:
+                    flush(own.without_waiting())
+                except ConflictError:
+                    # Somebody is writing: the next client to open will do it.
+                    return
+
+    @contextmanager
+    def maintained(self, name: str) -> Iterator[RegistryTable]:
+        """Give a table on a connection of its own, for maintenance."""
+        self.check_maintainable()
+        handle = self._shared.handles.get(name) or self._open(name)
+        yield RegistryTable(self.db.clone(), handle)
+
+    def check_maintainable(self) -> None:
+        """Refuse maintenance that could not be, or would wait for itself."""
+        if not self.db.isWriteable():
+            raise ReadOnlyDatabaseError(f"Cannot maintain the opaque tables of read-only database {self.db}.")
+        if self.db.isInTransaction():
+            raise ConflictError(
+                f"{self.db} is in a transaction, which maintenance would wait for: leave the transaction "
+                "(or the session that has read) first"
+            )
+
+    def _open(self, name: str) -> TableHandle:
+        """Return a table that another client has registered."""
+        spec = Catalog(self.db, self._shared.tables.catalog).spec(name)
+        if spec is None:
+            raise LookupError(f"No logical table with name {name!r} found.")
+        return self._add(name, spec, to_lsst(spec))
+
+    def names(self) -> list[str]:
+        """Return every table of the store, registered here or not."""
+        return list(self.entries())
+
+    def entries(self) -> dict[str, tuple[str | None, TableSpec]]:
+        """Return every table's manifest and spec."""
+        return Catalog(self.db, self._shared.tables.catalog).entries()
+
+    def readable(self, db: Database, name: str) -> RegistryTable:
+        """Return any table of the store, for reading through ``db``."""
+        handle = self._shared.handles.get(name) or self._open(name)
+        return RegistryTable(db, handle)

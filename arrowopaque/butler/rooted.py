@@ -1,0 +1,103 @@
+"""The root binding, as the manager uses it."""
+
+from __future__ import annotations
+
+__all__ = ["RootBinding"]
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy
+from lsst.daf.butler import ddl
+from lsst.daf.butler.registry.interfaces import DatabaseConflictError, ReadOnlyDatabaseError
+
+from arrowopaque.butler.ddl import CODECS, from_lsst
+from arrowopaque.butler.storage import ArrowOpaqueTableStorage
+from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyError
+from arrowopaque.format.spec import TableSpec
+from arrowopaque.format.values import Values
+from arrowopaque.store.calls import Call, Mode, Selection
+from arrowopaque.root import StoreRoot
+from arrowopaque.store.rooted import RootedTable
+
+
+@contextmanager
+def _as_sql_raises() -> Iterator[None]:
+    """Raise the classes that callers of the SQL manager expect."""
+    try:
+        yield
+    except ReadOnlyError as err:
+        raise ReadOnlyDatabaseError(str(err)) from err
+    except ConstraintError as err:
+        raise sqlalchemy.exc.IntegrityError(None, None, err) from err
+
+
+class _Backend(RootedTable):
+    def check_writeable(self, verb: str) -> None:
+        with _as_sql_raises():
+            super().check_writeable(verb)
+
+    def write(self, mode: Mode, call: Call) -> None:
+        with _as_sql_raises():
+            super().write(mode, call)
+
+    def write_arrow(self, mode: Mode, rows: Any, given: tuple[str, ...]) -> None:
+        with _as_sql_raises():
+            super().write_arrow(mode, rows, given)
+
+    def delete(self, selection: Selection) -> None:
+        with _as_sql_raises():
+            super().delete(selection)
+
+
+class RootBinding:
+    """Tables of one `StoreRoot`.
+
+    Parameters
+    ----------
+    root
+        The root.
+    """
+
+    def __init__(self, root: StoreRoot) -> None:
+        self._root = root
+        self._registered: set[str] = set()
+
+    def get(self, name: str) -> ArrowOpaqueTableStorage | None:
+        """Return a table that was registered here."""
+        if name not in self._registered:
+            return None
+        return ArrowOpaqueTableStorage(name, _Backend(self._root, name, Values(self._root.spec(name), CODECS)))
+
+    def register(self, name: str, spec: ddl.TableSpec) -> ArrowOpaqueTableStorage:
+        """Make sure that a table exists; see the manager."""
+        if name not in self._registered:
+            self._register(name, from_lsst(name, spec))
+        known = self.get(name)
+        assert known is not None, "it was just added"
+        return known
+
+    def _register(self, name: str, spec: TableSpec) -> None:
+        try:
+            self._root.register(name, spec)
+        except ReadOnlyError as err:
+            raise ReadOnlyDatabaseError(f"Table {name} does not exist, and cannot be created: {err}") from err
+        except ConfigurationError as err:
+            if name in self._root.entries():
+                raise DatabaseConflictError(str(err)) from err
+            raise
+        self._registered.add(name)
+
+    def adopt(self, specs: Mapping[str, TableSpec]) -> None:
+        """Register the tables of another binding."""
+        for name, spec in specs.items():
+            self._register(name, spec)
+
+    def specs(self) -> dict[str, TableSpec]:
+        """Return the tables that were registered here."""
+        return {name: self._root.spec(name) for name in self._registered}
+
+    def names(self) -> list[str]:
+        """Return every table of the store."""
+        return self._root.names()

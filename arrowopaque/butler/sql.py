@@ -1,0 +1,407 @@
+"""The SQL of the hot path, written once for each dialect.
+
+``D`` is the delta (the table that the default manager would have), ``T`` its
+tombstones and ``C`` the catalog, as in ``docs/DESIGN.md``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Dialect", "Postgres", "Sqlite", "TableNames", "dialect_for"]
+
+import base64
+import json
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arrowopaque.butler.ddl import STAMP
+from arrowopaque.butler.host import Cursor
+from arrowopaque.format.spec import Column, ColumnKind, TableSpec
+from arrowopaque.format.where import In, Prefix, Term
+
+Row = tuple[Any, ...]
+Convert = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TableNames:
+    """Names as they stand in statements, quoted and qualified."""
+
+    delta: str
+    tombstones: str
+    catalog: str
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+def _uuid_bytes(value: Any) -> bytes:
+    return value.bytes if isinstance(value, uuid.UUID) else bytes.fromhex(value.replace("-", ""))
+
+
+_TO_DRIVER: dict[ColumnKind, Convert] = {
+    ColumnKind.UUID: bytes.hex,
+    ColumnKind.HASH: _base64,
+    ColumnKind.REGION: _base64,
+}
+_FROM_DRIVER: dict[ColumnKind, Convert] = {
+    ColumnKind.UUID: _uuid_bytes,
+    ColumnKind.HASH: base64.b64decode,
+    ColumnKind.REGION: base64.b64decode,
+    ColumnKind.BOOLEAN: bool,
+    ColumnKind.BINARY: bytes,
+}
+
+
+def convert_rows(rows: Iterable[Row], converts: Sequence[Convert | None]) -> list[Row]:
+    """Return rows with each column converted."""
+    rows = list(rows)
+    if not rows:
+        return []
+    by_column = []
+    for values, convert in zip(zip(*rows, strict=True), converts, strict=True):
+        by_column.append(
+            values if convert is None else [None if value is None else convert(value) for value in values]
+        )
+    return list(zip(*by_column, strict=True))
+
+
+class Dialect(ABC):
+    """The statements of one table on one kind of database.
+
+    Parameters
+    ----------
+    spec
+        The table.
+    names
+        Its names in statements.
+    quote
+        Quotes a column's name.
+    """
+
+    mark: str
+    """The driver's parameter marker."""
+
+    def __init__(self, spec: TableSpec, names: TableNames, quote: Callable[[str], str]) -> None:
+        self.spec = spec
+        self.names = names
+        self.quoted = {name: quote(name) for name in (*spec.names, STAMP)}
+        self.from_driver = [_FROM_DRIVER.get(column.kind) for column in spec.columns]
+        self.key_from_driver = [_FROM_DRIVER.get(spec.by_name[name].kind) for name in spec.primary_key]
+        self._delta_select = self._select(0, spec.names)
+        self._tombstone_select = self._select(1, spec.primary_key) if spec.primary_key else ""
+
+    def to_driver(self, names: Sequence[str]) -> list[Convert | None]:
+        """Return what turns stored values into the driver's."""
+        return [_TO_DRIVER.get(self.spec.by_name[name].kind) for name in names]
+
+    def _select(self, tag: int, kept: Sequence[str]) -> str:
+        columns = ", ".join(
+            self.quoted[name] if name in kept else self._null(self.spec.by_name[name]) for name in self.spec.names
+        )
+        # The stamp travels in the second column, the manifest in the third.
+        stamp = self.quoted[STAMP] if tag == 1 else self._typed_null("BIGINT")
+        source = self.names.delta if tag == 0 else self.names.tombstones
+        return f"SELECT {tag}, {stamp}, {self._typed_null('TEXT')}, {columns} FROM {source}"
+
+    def _catalog_select(self) -> str:
+        columns = ", ".join(self._null(column) for column in self.spec.columns)
+        return (
+            f"SELECT 2, {self._typed_null('BIGINT')}, manifest, {columns} "
+            f"FROM {self.names.catalog} WHERE table_name = {self.mark}"
+        )
+
+    @abstractmethod
+    def _null(self, column: Column) -> str: ...
+
+    @abstractmethod
+    def _typed_null(self, name: str) -> str: ...
+
+    @abstractmethod
+    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
+        """Return a term as SQL; `None` if it must be checked outside."""
+
+    def conditions(self, terms: Iterable[Term]) -> tuple[str, list[Any]]:
+        """Return the WHERE clause of those terms that SQL can check."""
+        parts, parameters = [], []
+        for term in terms:
+            rendered = self.condition(term)
+            if rendered is not None:
+                parts.append(rendered[0])
+                parameters += rendered[1]
+        return (" WHERE " + " AND ".join(parts) if parts else ""), parameters
+
+    def read(self, table: str, where: Sequence[Term]) -> tuple[str, list[Any]]:
+        """Return the statement that reads D, T and C at one moment."""
+        clause, parameters = self.conditions(where)
+        parts = [self._delta_select + clause]
+        if self.spec.primary_key:
+            keys = [term for term in where if term.column in self.spec.primary_key]
+            key_clause, key_parameters = self.conditions(keys)
+            parts.append(self._tombstone_select + key_clause)
+            parameters += key_parameters
+        parts.append(self._catalog_select())
+        return " UNION ALL ".join(parts), [*parameters, table]
+
+    def current(self, table: str) -> tuple[str, list[Any]]:
+        """Return the statement that reads C alone."""
+        return self._catalog_select(), [table]
+
+    def read_some(self, table: str, limit: int) -> tuple[str, list[Any]]:
+        """Return the statement that reads some of D, and all of T and C."""
+        order = ", ".join(self.quoted[name] for name in self.spec.primary_key)
+        some = f"SELECT * FROM ({self._delta_select} ORDER BY {order} LIMIT {int(limit)}) AS d"
+        return f"{some} UNION ALL {self._tombstone_select} UNION ALL {self._catalog_select()}", [table]
+
+    def state(self, table: str, where: Sequence[Term]) -> tuple[str, list[Any]]:
+        """Return the statement that reads C and T, after taking D's small
+        lock.
+        """
+        clause, parameters = self.conditions(where)
+        body = f"{self._tombstone_select}{clause} UNION ALL {self._catalog_select()}"
+        return self.small_lock() + body, [*parameters, table]
+
+    @abstractmethod
+    def small_lock(self) -> str:
+        """Return the command, with its separator, that a small write opens
+        with.
+        """
+
+    @abstractmethod
+    def try_big_lock(self, cursor: Cursor) -> bool:
+        """Take D's exclusive lock if nobody makes us wait."""
+
+    @abstractmethod
+    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
+        """Insert stored rows into D; one that fails leaves none behind."""
+
+    @abstractmethod
+    def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
+        """Insert tombstones; those that exist keep their stamp."""
+
+    @abstractmethod
+    def delete_keys(self, cursor: Cursor, source: str, keys: list[Row]) -> None:
+        """Delete rows of D or T by primary key."""
+
+    def delete_where(self, cursor: Cursor, terms: Sequence[Term]) -> None:
+        """Delete rows of D by terms that SQL can check."""
+        clause, parameters = self.conditions(terms)
+        cursor.execute(f"DELETE FROM {self.names.delta}{clause}", parameters)
+
+    def delete_equal(self, cursor: Cursor, names: Sequence[str], rows: list[Row]) -> None:
+        """Delete rows of D that equal one of ``rows`` in the columns
+        ``names``.
+        """
+        clause = " AND ".join(f"{self.quoted[name]} = {self._cast(name)}" for name in names)
+        statement = f"DELETE FROM {self.names.delta} WHERE {clause}"
+        cursor.executemany(statement, convert_rows(rows, self.to_driver(names)))
+
+    def _cast(self, name: str) -> str:
+        """Return a parameter marker for a value of a column."""
+        return self.mark
+
+    def insert_returning(self, cursor: Cursor, names: Sequence[str], row: Row, conflict: str) -> list[Row]:
+        """Insert a stored row into D and return the primary key it got."""
+        if names:
+            marks = ", ".join(self._cast(name) for name in names)
+            values = f"({self._column_list(names)}) VALUES ({marks})"
+            (row,) = convert_rows([row], self.to_driver(names))
+        else:
+            values = "DEFAULT VALUES"
+        returning = self._column_list(self.spec.primary_key)
+        return cursor.execute(
+            f"INSERT INTO {self.names.delta} {values}{conflict} RETURNING {returning}", row
+        ).rows()
+
+    def swap(self, cursor: Cursor, table: str, old: str | None, new: str) -> bool:
+        """Compare-and-swap the catalog row."""
+        mark = self.mark
+        cursor.execute(
+            f"UPDATE {self.names.catalog} SET manifest = {mark} WHERE table_name = {mark} AND manifest = {mark}",
+            (new, table, old or ""),
+        )
+        return cursor.rowcount == 1
+
+    def upsert_clause(self) -> str:
+        """Return the ON CONFLICT clause of a replace."""
+        key = set(self.spec.primary_key)
+        rest = [self.quoted[name] for name in self.spec.names if name not in key]
+        if not rest:
+            return " ON CONFLICT DO NOTHING"
+        target = ", ".join(self.quoted[name] for name in self.spec.primary_key)
+        updates = ", ".join(f"{name} = excluded.{name}" for name in rest)
+        return f" ON CONFLICT ({target}) DO UPDATE SET {updates}"
+
+    def _column_list(self, names: Sequence[str]) -> str:
+        return ", ".join(self.quoted[name] for name in names)
+
+
+class Sqlite(Dialect):
+    """SQLite: BEGIN IMMEDIATE has serialised the writers already."""
+
+    mark = "?"
+    _IN_JSON = frozenset(ColumnKind) - {ColumnKind.FLOAT, ColumnKind.BINARY}
+
+    def _null(self, column: Column) -> str:
+        return "NULL"
+
+    def _typed_null(self, name: str) -> str:
+        return "NULL"
+
+    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
+        column = self.quoted[term.column]
+        if isinstance(term, Prefix):
+            return f"substr({column}, 1, ?) = ?", [len(term.prefix), term.prefix]
+        kind = self.spec.by_name[term.column].kind
+        values = list(term.values)
+        if kind not in self._IN_JSON or any(isinstance(value, str) and "\0" in value for value in values):
+            if len(values) != 1 or term.null:
+                return None
+        convert = _TO_DRIVER.get(kind)
+        if convert is not None:
+            values = [convert(value) for value in values]
+        if len(values) == 1:
+            rendered, parameters = f"{column} = ?", values
+        else:
+            rendered, parameters = f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(values)]
+        return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters
+
+    def small_lock(self) -> str:
+        return ""
+
+    def try_big_lock(self, cursor: Cursor) -> bool:
+        return True
+
+    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
+        rows = convert_rows(rows, self.to_driver(names)) if names else rows
+        marks = ", ".join("?" for _ in names)
+        values = f"({self._column_list(names)}) VALUES ({marks})" if names else "DEFAULT VALUES"
+        statement = f"INSERT INTO {self.names.delta} {values}{conflict}"
+        if len(rows) == 1:
+            cursor.execute(statement, rows[0])
+        else:
+            cursor.executemany(statement, rows)
+
+    def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
+        names = self.spec.primary_key
+        rows = [(*key, stamp) for key in convert_rows(keys, self.to_driver(names))]
+        marks = ", ".join("?" for _ in range(len(names) + 1))
+        cursor.executemany(
+            f"INSERT INTO {self.names.tombstones} ({self._column_list([*names, STAMP])}) VALUES ({marks}) "
+            "ON CONFLICT DO NOTHING",
+            rows,
+        )
+
+    def delete_keys(self, cursor: Cursor, source: str, keys: list[Row]) -> None:
+        names = self.spec.primary_key
+        clause = " AND ".join(f"{self.quoted[name]} = ?" for name in names)
+        cursor.executemany(f"DELETE FROM {source} WHERE {clause}", convert_rows(keys, self.to_driver(names)))
+
+
+_PG_TYPES = {
+    ColumnKind.STRING: "TEXT",
+    ColumnKind.TEXT: "TEXT",
+    ColumnKind.SMALLINT: "SMALLINT",
+    ColumnKind.INTEGER: "INTEGER",
+    ColumnKind.BIGINT: "BIGINT",
+    ColumnKind.FLOAT: "DOUBLE PRECISION",
+    ColumnKind.BOOLEAN: "BOOLEAN",
+    ColumnKind.BINARY: "BYTEA",
+    ColumnKind.UUID: "UUID",
+    ColumnKind.HASH: "TEXT",
+    ColumnKind.REGION: "TEXT",
+    ColumnKind.TIME: "BIGINT",
+}
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class Postgres(Dialect):
+    """PostgreSQL, through psycopg2 or psycopg 3."""
+
+    mark = "%s"
+    _SAVEPOINT = "arrowopaque_lock"
+
+    def _type(self, name: str) -> str:
+        return _PG_TYPES[self.spec.by_name[name].kind]
+
+    def _cast(self, name: str) -> str:
+        return f"%s::{self._type(name)}"
+
+    def _null(self, column: Column) -> str:
+        return f"NULL::{_PG_TYPES[column.kind]}"
+
+    def _typed_null(self, name: str) -> str:
+        return f"NULL::{name}"
+
+    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
+        column = self.quoted[term.column]
+        if isinstance(term, Prefix):
+            return f"starts_with({column}, %s)", [term.prefix]
+        kind = self.spec.by_name[term.column].kind
+        convert = _TO_DRIVER.get(kind)
+        values = list(term.values) if convert is None else [convert(value) for value in term.values]
+        if len(values) == 1:
+            rendered, parameters = f"{column} = %s::{_PG_TYPES[kind]}", values
+        else:
+            rendered, parameters = f"{column} = ANY(%s::{_PG_TYPES[kind]}[])", [values]
+        return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters
+
+    def small_lock(self) -> str:
+        return f"LOCK TABLE {self.names.delta} IN ROW EXCLUSIVE MODE; "
+
+    def try_big_lock(self, cursor: Cursor) -> bool:
+        cursor.execute(f"SAVEPOINT {self._SAVEPOINT}")
+        try:
+            cursor.execute(f"LOCK TABLE {self.names.delta} IN EXCLUSIVE MODE NOWAIT")
+        except Exception as err:
+            cursor.execute(f"ROLLBACK TO SAVEPOINT {self._SAVEPOINT}; RELEASE SAVEPOINT {self._SAVEPOINT}")
+            if getattr(getattr(err, "orig", None), "sqlstate", None) == _LOCK_NOT_AVAILABLE or (
+                getattr(getattr(err, "orig", None), "pgcode", None) == _LOCK_NOT_AVAILABLE
+            ):
+                return False
+            raise
+        cursor.execute(f"RELEASE SAVEPOINT {self._SAVEPOINT}")
+        return True
+
+    def insert_statement(self, names: Sequence[str], rows: list[Row], conflict: str = "") -> tuple[str, list[Any]]:
+        """Return one statement that inserts stored rows into D."""
+        if not names:
+            return "; ".join([f"INSERT INTO {self.names.delta} DEFAULT VALUES{conflict}"] * len(rows)), []
+        columns = self._column_list(names)
+        if len(rows) == 1:
+            (row,) = convert_rows(rows, self.to_driver(names))
+            marks = ", ".join(self._cast(name) for name in names)
+            return f"INSERT INTO {self.names.delta} ({columns}) VALUES ({marks}){conflict}", list(row)
+        arrays, parameters = self._unnest(names, rows)
+        return f"INSERT INTO {self.names.delta} ({columns}) SELECT * FROM {arrays}{conflict}", parameters
+
+    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
+        cursor.execute(*self.insert_statement(names, rows, conflict))
+
+    def _unnest(self, names: Sequence[str], rows: list[Row]) -> tuple[str, list[Any]]:
+        arrays = ", ".join(f"%s::{self._type(name)}[]" for name in names)
+        columns = zip(*convert_rows(rows, self.to_driver(names)), strict=True)
+        return f"unnest({arrays}) AS v ({self._column_list(names)})", [list(column) for column in columns]
+
+    def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
+        names = self.spec.primary_key
+        arrays, parameters = self._unnest(names, keys)
+        cursor.execute(
+            f"INSERT INTO {self.names.tombstones} ({self._column_list([*names, STAMP])}) "
+            f"SELECT {self._column_list(names)}, %s FROM {arrays} ON CONFLICT DO NOTHING",
+            [stamp, *parameters],
+        )
+
+    def delete_keys(self, cursor: Cursor, source: str, keys: list[Row]) -> None:
+        names = self.spec.primary_key
+        arrays, parameters = self._unnest(names, keys)
+        clause = " AND ".join(f"d.{self.quoted[name]} = v.{self.quoted[name]}" for name in names)
+        cursor.execute(f"DELETE FROM {source} AS d USING {arrays} WHERE {clause}", parameters)
+
+
+def dialect_for(name: str) -> type[Dialect]:
+    """Return the dialect called ``name``."""
+    return {"sqlite": Sqlite, "postgresql": Postgres}[name]

@@ -1,0 +1,283 @@
+"""Small writes: plain SQL in the caller's transaction, step by step as
+``docs/DESIGN.md`` has the protocol.
+"""
+
+from __future__ import annotations
+
+__all__ = ["clash_error", "delete", "ensure", "insert", "replace"]
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy
+
+from arrowopaque import clock
+from arrowopaque.butler import host
+from arrowopaque.butler.delta import RegistryTable, keys_to_arrow
+from arrowopaque.butler.host import Cursor
+from arrowopaque.butler.sql import Postgres, Row, convert_rows
+from arrowopaque.butler.violations import refused
+from arrowopaque.format.manifest import Key
+from arrowopaque.format.spec import ColumnKind, TableSpec
+from arrowopaque.format.where import In, Where
+from arrowopaque.store.base import Base, live_only, rows_of
+from arrowopaque.store.calls import Call, Selection
+from arrowopaque.store.table import key_table
+
+_DO_NOTHING = " ON CONFLICT DO NOTHING"
+
+
+def leading_term(spec: TableSpec, keys: Sequence[Row]) -> Where:
+    """Return the condition that the tombstones of ``keys`` satisfy."""
+    return [In(spec.primary_key[0], tuple({key[0] for key in keys if key[0] is not None}))]
+
+
+def clash_error(table: RegistryTable, cursor: Cursor, names: Sequence[str], row: Row) -> None:
+    """Raise the error of a row that clashes with one in a data file.
+
+    On PostgreSQL the server itself raises it, of two rows with one key, so
+    that the transaction or savepoint aborts exactly as the plain table's
+    would. On SQLite nothing has been written yet.
+    """
+    if isinstance(table.sql, Postgres):
+        table.sql.insert(cursor, names, [row, row])
+    key = ", ".join(f"{table.name}.{name}" for name in table.spec.primary_key)
+    origin = sqlite3.IntegrityError(f"UNIQUE constraint failed: {key}")
+    raise sqlalchemy.exc.IntegrityError(f"INSERT INTO {table.sql.names.delta}", None, origin, hide_parameters=True)
+
+
+def existing_keys(table: RegistryTable, base: Base, keys: Sequence[Row], gone: dict[Key, int]) -> set[Key]:
+    """Return those of ``keys`` that are visible in data files."""
+    if not base.files or not keys:
+        return set()
+    key = table.spec.primary_key
+    found = base.matching(key, keys_to_arrow(table, key, keys), key)
+    tombstones = key_table(table.spec, list(gone)) if gone else None
+    return {row for match in live_only(found, tombstones, key) for row in rows_of(match.rows.select(list(key)))}
+
+
+def owners(
+    table: RegistryTable, cursor: Cursor, base: Base, call: Call
+) -> list[tuple[tuple[str, ...], dict[Row, set[Key]]]]:
+    """Return, for each unique constraint, which visible rows of data files
+    have the values that the call gives.
+    """
+    key = table.spec.primary_key
+    result = []
+    for columns in table.spec.unique:
+        wanted = call.keys(columns)
+        holders: dict[Row, set[Key]] = {}
+        if base.files and call.has(columns):
+            names = list(dict.fromkeys([*key, *columns]))
+            for match in base.matching(columns, keys_to_arrow(table, columns, wanted), names):
+                keys = list(rows_of(match.rows.select(list(key))))
+                gone, _ = table.lock_state(cursor, leading_term(table.spec, keys))
+                for owner, values in zip(keys, rows_of(match.rows.select(list(columns))), strict=True):
+                    if owner not in gone:
+                        holders.setdefault(values, set()).add(owner)
+        result.append((columns, holders))
+    return result
+
+
+def _clashing(
+    table: RegistryTable, cursor: Cursor, call: Call, state: tuple[dict[Key, int], str | None]
+) -> set[int]:
+    """Return which of the call's rows clash with data files."""
+    gone, manifest = state
+    base = table.base(manifest)
+    keys = call.keys(table.spec.primary_key)
+    existing = existing_keys(table, base, keys, gone)
+    clashing = {i for i, key in enumerate(keys) if key in existing}
+    for columns, holders in owners(table, cursor, base, call):
+        values = call.keys(columns)
+        clashing |= {i for i, value in enumerate(values) if value in holders}
+    return clashing
+
+
+def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
+    """Insert rows.
+
+    Requires: `cursor` is in the caller's transaction.
+    """
+    if not call.has(table.spec.primary_key) or _generates(table, call):
+        _insert_generated(table, cursor, call, "")
+        return
+    where = leading_term(table.spec, call.keys(table.spec.primary_key))
+    sql = table.sql
+    if isinstance(sql, Postgres):
+        # Lock, insert and read in one round trip: a clash found afterwards
+        # ends in the server's error, which undoes the insert too.
+        statement, parameters = sql.insert_statement(call.names, call.rows)
+        state_statement, state_parameters = sql.state(table.name, where)
+        body = state_statement.removeprefix(sql.small_lock())
+        rows = cursor.execute(f"{sql.small_lock()}{statement}; {body}", [*parameters, *state_parameters]).rows()
+        _, gone, manifest = table.split(rows)
+        state = gone, manifest
+    else:
+        state = table.lock_state(cursor, where)
+    clashing = _clashing(table, cursor, call, state)
+    if clashing:
+        clash_error(table, cursor, call.names, call.rows[min(clashing)])
+    if not isinstance(sql, Postgres):
+        with host.atomic(cursor):
+            sql.insert(cursor, call.names, call.rows)
+
+
+def ensure(table: RegistryTable, cursor: Cursor, call: Call) -> None:
+    """Insert rows that clash with nothing.
+
+    Requires: `cursor` is in the caller's transaction.
+    """
+    if not call.has(table.spec.primary_key) or _generates(table, call):
+        _insert_generated(table, cursor, call, _DO_NOTHING)
+        return
+    where = leading_term(table.spec, call.keys(table.spec.primary_key))
+    clashing = _clashing(table, cursor, call, table.lock_state(cursor, where))
+    kept = [
+        row
+        for i, row in enumerate(call.rows)
+        # A row that breaks another constraint is the server's to refuse.
+        if i not in clashing or refused(table.spec, table.dialect, call.names, row)
+    ]
+    if kept:
+        with host.atomic(cursor):
+            table.sql.insert(cursor, call.names, kept, _DO_NOTHING)
+
+
+def replace(table: RegistryTable, cursor: Cursor, call: Call) -> None:
+    """Insert rows, replacing those with the same primary key.
+
+    Requires: `cursor` is in the caller's transaction.
+    """
+    key = table.spec.primary_key
+    upsert = table.sql.upsert_clause()
+    if not call.has(key) or _generates(table, call):
+        _insert_generated(table, cursor, call, upsert)
+        return
+    if not table.spec.unique:
+        call = call.pick(list(dict(zip(call.keys(key), call.rows, strict=True)).values()))
+    keys = call.keys(key)
+    gone, manifest = table.lock_state(cursor, leading_term(table.spec, keys))
+    base = table.base(manifest)
+    existing = existing_keys(table, base, keys, gone)
+    clash = _unique_clash(table, cursor, base, call) if table.spec.unique else None
+    if clash is not None:
+        clash_error(table, cursor, call.names, clash)
+    with host.atomic(cursor):
+        if existing:
+            table.sql.bury(cursor, sorted(existing), clock.new_stamp())
+        # With other unique constraints, what one row frees the next may take.
+        groups = [[row] for row in call.rows] if table.spec.unique else [call.rows]
+        for rows in groups:
+            table.sql.insert(cursor, call.names, rows, upsert)
+
+
+def _unique_clash(table: RegistryTable, cursor: Cursor, base: Base, call: Call) -> Row | None:
+    """Return the first row whose unique values belong to a row in a data
+    file that the call has not replaced before.
+    """
+    constraints = [(call.keys(columns), holders) for columns, holders in owners(table, cursor, base, call)]
+    replaced: set[Key] = set()
+    for i, (key, row) in enumerate(zip(call.keys(table.spec.primary_key), call.rows, strict=True)):
+        for values, holders in constraints:
+            if holders.get(values[i], set()) - replaced - {key}:
+                return row
+        replaced.add(key)
+    return None
+
+
+def delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> None:
+    """Delete what ``selection`` names: tombstones first, then the delta.
+
+    Requires: `cursor` is in the caller's transaction.
+    """
+    key = table.spec.primary_key
+    keyed = [term for term in selection.where if term.column in key]
+    gone, manifest = table.lock_state(cursor, keyed)
+    base = table.base(manifest)
+    buried = {
+        row
+        for match in (selection.matches(base, key) if base.files else [])
+        for row in rows_of(match.rows.select(list(key)))
+    } - gone.keys()
+    with host.atomic(cursor):
+        if buried:
+            table.sql.bury(cursor, sorted(buried), clock.new_stamp())
+        delete_delta(table, cursor, selection)
+
+
+def delete_delta(table: RegistryTable, cursor: Cursor, selection: Selection) -> None:
+    """Delete from the delta what ``selection`` names."""
+    sql = table.sql
+    if selection.tuples is not None:
+        sql.delete_equal(cursor, selection.columns, list(selection.tuples))
+        return
+    unsupported = [term for term in selection.where if sql.condition(term) is None]
+    if not unsupported:
+        sql.delete_where(cursor, selection.where)
+        return
+    # At most one term of a delete has several values.
+    (term,) = unsupported
+    others = [other for other in selection.where if other is not term]
+    for value in term.values:
+        sql.delete_where(cursor, [*others, In(term.column, (value,))])
+
+
+def _generates(table: RegistryTable, call: Call) -> bool:
+    """Return whether SQLite would invent keys for NULLs of the call."""
+    if table.dialect != "sqlite" or not _is_rowid(table.spec):
+        return False
+    return any(key[0] is None for key in call.keys(table.spec.primary_key))
+
+
+def _is_rowid(spec: TableSpec) -> bool:
+    if len(spec.primary_key) != 1:
+        return False
+    column = spec.by_name[spec.primary_key[0]]
+    return column.autoincrement or column.kind is ColumnKind.INTEGER
+
+
+def _insert_generated(table: RegistryTable, cursor: Cursor, call: Call, conflict: str) -> None:
+    """Insert rows whose keys the database makes, then check those keys."""
+    spec = table.spec
+    gone, manifest = table.lock_state(cursor, [])
+    base = table.base(manifest)
+    with host.atomic(cursor):
+        if base.files and table.dialect == "sqlite" and _is_rowid(spec):
+            call = _numbered(table, cursor, base, call)
+        made: list[Row] = []
+        for row in call.rows:
+            made += table.sql.insert_returning(cursor, call.names, row, conflict)
+        keys = convert_rows(made, table.sql.key_from_driver)
+        clashing = existing_keys(table, base, keys, gone)
+        if clashing:
+            clash_error(table, cursor, spec.primary_key, min(clashing))
+
+
+def _numbered(table: RegistryTable, cursor: Cursor, base: Base, call: Call) -> Call:
+    """Give ids above every id of data files, which SQLite does not know."""
+    spec = table.spec
+    (key,) = spec.primary_key
+    quoted = table.sql.quoted[key]
+    highest = cursor.execute(f"SELECT max({quoted}) FROM {table.sql.names.delta}").rows()[0][0] or 0
+    if not spec.recycle_ids:
+        used = cursor.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table.handle.delta.name,)).rows()
+        highest = max(highest, used[0][0] or 0)
+    assert base.manifest is not None, "data files come from a manifest"
+    following = max([highest, *(int(file.max[0] or 0) for file in base.files)]) + 1
+    rows = []
+    others = [name for name in call.names if name != key]
+    for given, rest in zip(call.keys([key]), call.keys(others), strict=True):
+        id = given[0]
+        if id is None:
+            id, following = following, following + 1
+        rows.append((id, *rest))
+    return Call((key, *others), rows)
+
+
+def probe_value(table: RegistryTable, column: str, value: Any) -> None:
+    """Let the database say what it thinks of a value that cannot match."""
+    condition = table.handle.delta.columns[column] == value
+    with table.db.query(table.handle.delta.select().where(condition)) as result:
+        result.fetchall()

@@ -1,0 +1,1 @@
+"""What is stored: specs, names, predicates, values and manifests."""

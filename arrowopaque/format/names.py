@@ -1,0 +1,185 @@
+"""Every stored name is built and parsed here, and nowhere else."""
+
+from __future__ import annotations
+
+__all__ = [
+    "MARKER",
+    "PUBLISHED",
+    "Kind",
+    "Name",
+    "chain_manifest",
+    "check_path",
+    "data_file",
+    "deletion_vector",
+    "index_file",
+    "parse",
+    "probe_object",
+    "table_folder",
+    "table_manifest",
+]
+
+import enum
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from arrowopaque.errors import ConfigurationError, CorruptStoreError
+
+MARKER = "arrowopaque.json"
+PUBLISHED = "manifest.json"
+
+_TABLES = "tables"
+_MANIFESTS = "manifests"
+_HEX = r"[0-9a-f]{32}"
+_PLAIN = re.compile(r"[a-z0-9_-]+")
+_MAX_PATH = 1024
+
+
+class Kind(enum.Enum):
+    """What a stored name stands for."""
+
+    MARKER = "marker"
+    PUBLISHED = "published"
+    CHAIN = "chain"
+    TABLE_MANIFEST = "table manifest"
+    DATA = "data"
+    INDEX = "index"
+    DELETES = "deletes"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A parsed name; parts that its kind does not have are `None`."""
+
+    kind: Kind
+    table: str | None = None
+    version: int | None = None
+    commit: str | None = None
+    partition: int | None = None
+    id: str | None = None
+    index: int | None = None
+
+
+def check_path(path: str) -> str:
+    """Return ``path`` if it stays inside the root.
+
+    Raises
+    ------
+    CorruptStoreError
+        It is empty, absolute, has a scheme or climbs out.
+    """
+    parts = path.split("/")
+    unsafe = (
+        not path
+        or len(path) > _MAX_PATH
+        or any(part in ("", ".", "..") for part in parts)
+        or "\\" in path
+        or "\0" in path
+        or ":" in parts[0]
+    )
+    if unsafe:
+        raise CorruptStoreError(f"path {path[:200]!r} leaves the store's root or is malformed")
+    return path
+
+
+def encode_table(table: str) -> str:
+    """Return the folder name of a table, the same for no two tables.
+
+    Anything but lower-case letters, digits, ``_`` and ``-`` is
+    percent-encoded, upper case too, so that names stay apart on file systems
+    that fold case.
+    """
+    if _PLAIN.fullmatch(table):
+        return table
+    encoded = "".join(
+        char if _PLAIN.fullmatch(char) else "".join(f"%{byte:02X}" for byte in char.encode()) for char in table
+    )
+    if not encoded or len(encoded) > 240:
+        raise ConfigurationError(f"table name {table[:100]!r} is empty or too long to be stored")
+    return encoded
+
+
+def decode_table(folder: str) -> str | None:
+    """Return the table of a folder name, or `None` if it is not one."""
+    try:
+        table = unquote(folder, errors="strict")
+        return table if table and encode_table(table) == folder else None
+    except (UnicodeDecodeError, ConfigurationError):
+        return None
+
+
+def table_folder(table: str) -> str:
+    """Return the folder that holds everything of a table."""
+    return f"{_TABLES}/{encode_table(table)}"
+
+
+def chain_manifest(version: int) -> str:
+    """Return the name of one link of the file chain."""
+    return f"{_MANIFESTS}/{version:020d}.json"
+
+
+def table_manifest(table: str, version: int, commit: str) -> str:
+    """Return the name of a table manifest."""
+    return f"{table_folder(table)}/{_MANIFESTS}/{version}-{commit}.json"
+
+
+def data_file(table: str, partition: int, id: str) -> str:
+    """Return the name of a data file."""
+    return f"{table_folder(table)}/partition={partition}/{id}.parquet"
+
+
+def index_file(table: str, partition: int, id: str, index: int) -> str:
+    """Return the name of a data file's index number ``index``."""
+    return f"{table_folder(table)}/partition={partition}/{id}.index{index}.parquet"
+
+
+def deletion_vector(table: str, partition: int, id: str) -> str:
+    """Return the name of a deletion vector."""
+    return f"{table_folder(table)}/partition={partition}/{id}.dv"
+
+
+def probe_object(id: str) -> str:
+    """Return the name of an object that tests a store and is then deleted."""
+    return f"probe-{id}"
+
+
+_PATTERNS = {
+    Kind.CHAIN: re.compile(rf"{_MANIFESTS}/(?P<version>\d{{20}})\.json"),
+    Kind.TABLE_MANIFEST: re.compile(
+        rf"{_TABLES}/(?P<table>[^/]+)/{_MANIFESTS}/(?P<version>\d+)-(?P<commit>{_HEX})\.json"
+    ),
+    Kind.DATA: re.compile(
+        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>\d+)/(?P<id>{_HEX})\.parquet"
+    ),
+    Kind.INDEX: re.compile(
+        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>\d+)/(?P<id>{_HEX})\.index(?P<index>\d+)\.parquet"
+    ),
+    Kind.DELETES: re.compile(
+        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>\d+)/(?P<id>{_HEX})\.dv"
+    ),
+    Kind.PROBE: re.compile(rf"probe-(?P<id>{_HEX})"),
+}
+_NUMBERS = ("version", "partition", "index")
+
+
+def parse(path: str) -> Name | None:
+    """Return what a name stands for, or `None` if it is not ours."""
+    if path == MARKER:
+        return Name(Kind.MARKER)
+    if path == PUBLISHED:
+        return Name(Kind.PUBLISHED)
+    for kind, pattern in _PATTERNS.items():
+        match = pattern.fullmatch(path)
+        if match is None:
+            continue
+        parts: dict[str, str | int | None] = dict(match.groupdict())
+        if parts.get("table") is not None:
+            parts["table"] = decode_table(str(parts["table"]))
+            if parts["table"] is None:
+                return None
+        for number in _NUMBERS:
+            if number in parts:
+                parts[number] = int(str(parts[number]))
+        return Name(kind, **parts)  # type: ignore[arg-type]  # the patterns' groups are Name's fields
+    return None

@@ -1,0 +1,303 @@
+"""Python values ⇄ stored values, checked against the column's definition.
+
+The stored form of a value is what Arrow holds: ``bytes`` of 16 for a UUID,
+nanoseconds TAI for a time, encoded bytes for a region. Regions and times are
+classes of other packages, so their codecs are handed in; without one the
+stored form itself is accepted and given back.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Codec", "Codecs", "RejectedValueError", "Values", "from_stored", "to_stored"]
+
+import math
+import numbers
+import operator
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arrowopaque.errors import ArrowOpaqueError
+from arrowopaque.format.spec import BITS, STRINGS, Column, ColumnKind, TableSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How values of a foreign class are stored and rebuilt."""
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+Codecs = Mapping[ColumnKind, Codec]
+NO_CODECS: Codecs = {}
+
+
+class RejectedValueError(ArrowOpaqueError, ValueError, TypeError):
+    """A value does not fit its column, or a row does not fit its table."""
+
+
+def _reject(column: Column, value: Any, reason: str) -> RejectedValueError:
+    shown = repr(value)
+    if len(shown) > 120:
+        shown = shown[:117] + "..."
+    return RejectedValueError(f"column {column.name!r} ({column.kind.value}): {reason}, got {shown}")
+
+
+def _string(column: Column, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _reject(column, value, "needs a str")
+    if column.length is not None and len(value) > column.length:
+        raise _reject(column, value, f"longer than its length of {column.length}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as err:
+        raise _reject(column, value, "is not encodable as UTF-8") from err
+    return str(value)
+
+
+def _integer(column: Column, value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise _reject(column, value, "needs an int")
+    result = operator.index(value)
+    limit = 1 << (BITS[column.kind] - 1)
+    if not -limit <= result < limit:
+        raise _reject(column, value, f"is outside {-limit}..{limit - 1}")
+    return result
+
+
+def _float(column: Column, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise _reject(column, value, "needs a float")
+    return float(value)
+
+
+def _boolean(column: Column, value: Any) -> bool:
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise _reject(column, value, "needs a bool")
+
+
+def _binary(column: Column, value: Any) -> bytes:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise _reject(column, value, "needs bytes")
+    result = bytes(value)
+    if column.length is not None and len(result) > column.length:
+        raise _reject(column, value, f"longer than its length of {column.length}")
+    return result
+
+
+def _hash(column: Column, value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise _reject(column, value, "needs bytes")
+    return value
+
+
+def _uuid(column: Column, value: Any) -> bytes:
+    if isinstance(value, uuid.UUID):
+        return value.bytes
+    try:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return uuid.UUID(int=value).bytes
+        if isinstance(value, bytes):
+            return uuid.UUID(bytes=value).bytes
+        if isinstance(value, str):
+            return uuid.UUID(hex=value).bytes
+    except ValueError as err:
+        raise _reject(column, value, f"is not a UUID ({err})") from err
+    raise _reject(column, value, "needs a UUID")
+
+
+_CHECKS: dict[ColumnKind, Callable[[Column, Any], Any]] = {
+    ColumnKind.STRING: _string,
+    ColumnKind.TEXT: _string,
+    ColumnKind.SMALLINT: _integer,
+    ColumnKind.INTEGER: _integer,
+    ColumnKind.BIGINT: _integer,
+    ColumnKind.FLOAT: _float,
+    ColumnKind.BOOLEAN: _boolean,
+    ColumnKind.BINARY: _binary,
+    ColumnKind.UUID: _uuid,
+    ColumnKind.HASH: _hash,
+    ColumnKind.REGION: _hash,
+    ColumnKind.TIME: _integer,
+}
+
+
+def to_stored(column: Column, value: Any, codecs: Codecs = NO_CODECS) -> Any:
+    """Return a non-NULL value in stored form.
+
+    Raises
+    ------
+    RejectedValueError
+        The value does not fit the column.
+    """
+    codec = codecs.get(column.kind)
+    if codec is None:
+        return _CHECKS[column.kind](column, value)
+    try:
+        return codec.encode(value)
+    except (TypeError, ValueError, AttributeError) as err:
+        raise _reject(column, value, str(err)) from err
+
+
+def from_stored(column: Column, codecs: Codecs = NO_CODECS) -> Callable[[Any], Any] | None:
+    """Return what rebuilds a column's non-NULL values; `None`: nothing."""
+    if column.kind is ColumnKind.UUID:
+        return lambda value: uuid.UUID(bytes=value)
+    codec = codecs.get(column.kind)
+    return None if codec is None else codec.decode
+
+
+class Values:
+    """Rows of one table in and out of stored form.
+
+    Parameters
+    ----------
+    spec
+        The table.
+    codecs
+        How regions and times are stored; without them their stored form is
+        taken and given.
+    nan_is_null
+        Whether NaN is stored as NULL, as SQLite does.
+    """
+
+    def __init__(self, spec: TableSpec, codecs: Codecs = NO_CODECS, *, nan_is_null: bool = False) -> None:
+        self.spec = spec
+        self._codecs = codecs
+        self._nan_is_null = nan_is_null
+        self._decoders = [from_stored(column, codecs) for column in spec.columns]
+
+    def value(self, column: Column, value: Any) -> Any:
+        """Return one value, NULL included, in stored form."""
+        if value is None:
+            return None
+        if column.kind is ColumnKind.UUID and type(value) is uuid.UUID:
+            return value.bytes
+        stored = to_stored(column, value, self._codecs)
+        if self._nan_is_null and stored.__class__ is float and math.isnan(stored):
+            return None
+        return stored
+
+    def sought(self, column: Column, value: Any) -> Any:
+        """Return a non-NULL value that is looked for in stored form.
+
+        More forms of a value are taken than for writing: what cannot be
+        stored can still be asked for, and is found nowhere.
+
+        Raises
+        ------
+        RejectedValueError
+            The value has no stored form.
+        """
+        if column.kind in STRINGS and isinstance(value, str):
+            return str(value)
+        if column.kind in BITS and isinstance(value, str | bool):
+            try:
+                value = int(value)
+            except ValueError as err:
+                raise _reject(column, value, "needs an int") from err
+        return self.value(column, value)
+
+    def columns_of(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Return the columns that a call's rows give, in the table's order.
+
+        Raises
+        ------
+        RejectedValueError
+            A key is unknown, or the rows' keys differ.
+        """
+        for row in rows:
+            if not isinstance(row, Mapping):
+                raise RejectedValueError(f"rows must be mappings of column names to values, got {row!r}")
+        first = rows[0].keys()
+        for name in first:
+            if name not in self.spec.by_name:
+                raise RejectedValueError(f"unknown column {name!r} with value {rows[0][name]!r}")
+        for row in rows:
+            if row.keys() != first:
+                odd = sorted(map(str, row.keys() ^ first))
+                raise RejectedValueError(f"rows of one call differ in their columns: {odd} in {dict(row)!r}")
+        return tuple(name for name in self.spec.names if name in first)
+
+    def stored_rows(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return rows as tuples of stored values, in the order of ``names``."""
+        by_column = []
+        for name in names:
+            column = self.spec.by_name[name]
+            convert = self.value
+            by_column.append([convert(column, row[name]) for row in rows])
+        return list(zip(*by_column, strict=True)) if by_column else [() for _ in rows]
+
+    def arrow(self, table: pa.Table) -> pa.Table:
+        """Return a caller's Arrow table in the engine's schema.
+
+        Raises
+        ------
+        RejectedValueError
+            A column is unknown, or its values do not fit.
+        """
+        unknown = [name for name in table.column_names if name not in self.spec.by_name]
+        if unknown or len(set(table.column_names)) != len(table.column_names):
+            raise RejectedValueError(f"unknown or repeated columns {unknown or table.column_names}")
+        columns = [self._arrow_column(table, column) for column in self.spec.columns]
+        return pa.Table.from_arrays(columns, schema=self.spec.arrow_schema)
+
+    def _arrow_column(self, table: pa.Table, column: Column) -> pa.ChunkedArray:
+        target = column.arrow_type
+        if column.name not in table.column_names:
+            return pa.chunked_array([pa.nulls(table.num_rows, target)])
+        data = table.column(column.name)
+        try:
+            if isinstance(data.type, pa.BaseExtensionType):
+                data = pa.chunked_array([c.storage for c in data.chunks], data.type.storage_type)
+            data = data.cast(target)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
+            raise RejectedValueError(f"column {column.name!r} ({column.kind.value}): {err}") from err
+        if column.length is not None and (column.kind in STRINGS or column.kind is ColumnKind.BINARY):
+            self._check_length(column, data)
+        return data
+
+    @staticmethod
+    def _check_length(column: Column, data: pa.ChunkedArray) -> None:
+        measure = pc.utf8_length if column.kind in STRINGS else pc.binary_length
+        longest = pc.max(measure(data)).as_py()
+        if longest is not None and column.length is not None and longest > column.length:
+            where = pc.greater(measure(data), column.length)
+            raise _reject(column, data.filter(where)[0].as_py(), f"longer than its length of {column.length}")
+
+    def table(self, rows: Sequence[Sequence[Any]]) -> pa.Table:
+        """Return whole stored rows as an Arrow table."""
+        schema = self.spec.arrow_schema
+        if not rows:
+            return schema.empty_table()
+        arrays = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    def python_rows(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+        """Return stored rows of some columns as dicts of Python values."""
+        decoders = [self._decoders[self.spec.positions[name]] for name in names]
+        return [
+            {
+                name: value if value is None or decode is None else decode(value)
+                for name, value, decode in zip(names, row, decoders, strict=True)
+            }
+            for row in rows
+        ]
+
+    def python_columns(self, columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """Return columns of stored values as columns of Python values."""
+        result: list[Sequence[Any]] = []
+        for values, decode in zip(columns, self._decoders, strict=True):
+            if decode is not None:
+                values = [None if value is None else decode(value) for value in values]
+            result.append(values)
+        return result

@@ -1,0 +1,1 @@
+"""Maintenance: flush, compact, vacuum and verify."""

@@ -1,0 +1,221 @@
+"""Objects as files of a local or network file system."""
+
+from __future__ import annotations
+
+__all__ = ["LocalStore"]
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from arrowopaque.clock import new_id
+from arrowopaque.errors import ConfigurationError, CorruptStoreError, ObjectMissingError, StoreAccessError
+from arrowopaque.format.names import check_path
+from arrowopaque.objects.base import ObjectInfo, Put
+from arrowopaque.objects.checked import CheckedStore
+
+_TEMPORARY = ".tmp-"
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
+_ADVICE = {
+    errno.ENOSPC: "free some space, then retry",
+    errno.EDQUOT: "raise the quota or free some space, then retry",
+    errno.EACCES: "give this user access to it, then retry",
+    errno.EPERM: "give this user access to it, then retry",
+    errno.EROFS: "mount the file system writeable, or open the store read-only",
+    errno.ENOTDIR: "move away the file that lies where a folder has to be",
+    errno.EISDIR: "move away the folder that lies where a file has to be",
+}
+
+
+class LocalStore(CheckedStore):
+    """A folder.
+
+    Parameters
+    ----------
+    root
+        The folder's path; it is made when something is first written.
+    writeable
+        Whether anything may be written or deleted.
+    """
+
+    def __init__(self, root: str, *, writeable: bool = True) -> None:
+        root = os.path.abspath(root)
+        # abspath keeps two leading slashes, in a URI they would start a host name.
+        super().__init__("file://" + quote(b"/" + os.fsencode(root).lstrip(b"/")), writeable=writeable)
+        self._root = os.path.realpath(root)
+        self._inside = os.path.join(self._root, "")
+
+    def local_path(self, path: str) -> str:
+        """See `ObjectStore`."""
+        return self._locate(check_path(path))
+
+    def _locate(self, path: str) -> str:
+        plain = os.path.join(self._root, path)
+        if not os.path.realpath(plain).startswith(self._inside):
+            raise CorruptStoreError(f"{self._name(path)} leaves the store's root through a symbolic link")
+        return plain
+
+    def _read(self, path: str) -> bytes:
+        with self._reading(path), open(self._locate(path), "rb") as file:
+            return file.read()
+
+    def _read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
+        found = []
+        with self._reading(path), open(self._locate(path), "rb") as file:
+            for start, length in ranges:
+                file.seek(start)
+                found.append(file.read(length))
+        return found
+
+    def _write(self, path: str, data: bytes) -> None:
+        target = self._locate(path)
+        with self._translated(path), _staged(target, data) as temporary:
+            os.replace(temporary, target)
+            _sync_folder(os.path.dirname(target))
+
+    def _create(self, path: str, data: bytes) -> Put:
+        target = self._locate(path)
+        with self._translated(path), _staged(target, data) as temporary:
+            created = self._link(temporary, target)
+            _sync_folder(os.path.dirname(target))
+        return Put.CREATED if created else Put.EXISTS
+
+    def _link(self, temporary: str, target: str) -> bool:
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            # NFS repeats a request whose reply was lost, and is then told that our own link exists.
+            return os.stat(temporary).st_nlink == 2
+        except OSError as exc:
+            if exc.errno in _NO_LINKS:
+                raise ConfigurationError(
+                    f"{self.uri} has no hard links ({exc.strerror}), which conditional writes need; "
+                    "choose another file system"
+                ) from exc
+            raise
+        return True
+
+    def _size(self, path: str) -> int | None:
+        with self._translated(path):
+            try:
+                status = os.stat(self._locate(path))
+            except _ABSENT:
+                return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            for entry in self._entries(folder):
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                with self._translated(path):
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    info = None if is_folder else _describe(path, entry)
+                if is_folder:
+                    folders.append(path)
+                elif info is not None:
+                    yield info
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        with self._translated(folder):
+            try:
+                with os.scandir(self._locate(folder) if folder else self._root) as entries:
+                    return list(entries)
+            except _ABSENT:
+                return []
+
+    def _remove(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            with self._translated(path), suppress(*_ABSENT):
+                os.unlink(self._locate(path))
+
+    def _stamp(self, path: str) -> datetime:
+        with self._translated(path), _staged(self._locate(path), b"") as temporary:
+            return _utc(os.stat(temporary).st_mtime)
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        with self._translated(path):
+            try:
+                yield
+            except _ABSENT as exc:
+                raise ObjectMissingError(f"{self._name(path)} does not exist") from exc
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (ObjectMissingError, StoreAccessError):
+            raise
+        except OSError as exc:
+            advice = _ADVICE.get(exc.errno or 0, "check the file system, then retry")
+            raise StoreAccessError(f"{self._name(path)}: {exc.strerror or exc}; {advice}") from exc
+
+
+def _describe(path: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+    """Return what is listed of a file, or `None` if it is not an object or has just vanished."""
+    if entry.name.startswith(_TEMPORARY) or not entry.is_file(follow_symlinks=False):
+        return None
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return ObjectInfo(path, status.st_size, _utc(status.st_mtime))
+
+
+@contextmanager
+def _staged(target: str, data: bytes) -> Iterator[str]:
+    """Give a durable temporary file beside ``target``, and remove it."""
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, _TEMPORARY + new_id())
+    try:
+        try:
+            _write_durably(temporary, data)
+        except FileNotFoundError:
+            _make_folder(folder)
+            _write_durably(temporary, data)
+        yield temporary
+    finally:
+        # What cannot be removed is an invisible name; the outcome of the write stands.
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+def _write_durably(path: str, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_folder(folder: str) -> None:
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for path in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(path)
+        _sync_folder(os.path.dirname(path))
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        # Some network file systems cannot sync a folder; their server does it.
+        if exc.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

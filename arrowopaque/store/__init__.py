@@ -1,0 +1,1 @@
+"""The storage engine: data files, tables, and the root binding."""

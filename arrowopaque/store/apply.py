@@ -1,0 +1,274 @@
+"""The one change to data files: rows in, positions out, a new manifest.
+
+``stage`` writes new files and may run without any lock; ``compose`` puts
+staged files and deletions onto whatever manifest is current by then.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Stage", "StaleStageError", "compose", "stage", "store_files"]
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyroaring import BitMap
+
+from arrowopaque import clock
+from arrowopaque.format import names
+from arrowopaque.format.manifest import (
+    DataFile,
+    Deletes,
+    IndexFile,
+    Partition,
+    TableManifest,
+    check_manifest,
+    decode_key,
+    decode_leading,
+    encode_key,
+    encode_leading,
+)
+from arrowopaque.format.spec import Column, ColumnKind, TableSpec
+from arrowopaque.store.base import POSITION, Base, Hits
+from arrowopaque.store.datafile import Positions, comparable, encode_deletes, read_deletes
+from arrowopaque.store.parquet import encode
+from arrowopaque.store.volume import Volume
+
+
+class StaleStageError(Exception):
+    """The partitions changed since the files were staged: stage again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Files that are written and in no manifest yet."""
+
+    partitions: tuple[Partition, ...] = ()
+    """The staged files by partition; bounds count where there were none."""
+    at: float = field(default_factory=clock.monotonic)
+    """When they were written, by this host's monotonic clock."""
+
+    @property
+    def files(self) -> list[DataFile]:
+        """Every staged data file."""
+        return [file for partition in self.partitions for file in partition.files]
+
+    def objects(self) -> Iterable[str]:
+        """Yield the path of every staged object."""
+        for file in self.files:
+            yield file.path
+            yield from (index.path for index in file.indexes)
+
+
+def _notes(columns: Iterable[Column]) -> dict[str, dict[str, str]]:
+    notes = {}
+    for column in columns:
+        notes[column.name] = {"kind": column.kind.value}
+        if column.kind is ColumnKind.TIME:
+            notes[column.name].update(unit="ns", scale="TAI", epoch="1970-01-01T00:00:00 TAI")
+    return notes
+
+
+def sort_rows(rows: pa.Table, columns: Iterable[str]) -> pa.Table:
+    """Return rows in ascending order of ``columns``."""
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in columns])
+    return rows.take(order).combine_chunks()
+
+
+def _write_index(volume: Volume, spec: TableSpec, rows: pa.Table, place: tuple[str, int, str], number: int) -> IndexFile:
+    columns = spec.lookups[number]
+    table = rows.select(list(columns)).append_column(POSITION, pa.array(np.arange(rows.num_rows), pa.int64()))
+    table = sort_rows(table.filter(pc.is_valid(table.column(0))), [*columns, POSITION])
+    schema = pa.schema([*(spec.exact_schema.field(name) for name in columns), pa.field(POSITION, pa.int64(), False)])
+    encoded = encode(table, schema, _notes(spec.by_name[name] for name in columns), volume.options.row_group_rows)
+    path = names.index_file(*place, number)
+    volume.store.put(path, encoded.data)
+    return IndexFile(path=path, columns=columns, **encoded.facts)
+
+
+def write_file(volume: Volume, spec: TableSpec, table: str, partition: int, rows: pa.Table) -> DataFile:
+    """Store sorted rows as one data file with its indexes."""
+    id = clock.new_id()
+    encoded = encode(rows, spec.exact_schema, _notes(spec.columns), volume.options.row_group_rows)
+    path = names.data_file(table, partition, id)
+    volume.store.put(path, encoded.data)
+    indexes = [_write_index(volume, spec, rows, (table, partition, id), i) for i in range(len(spec.lookups))]
+    return DataFile(
+        path=path,
+        min=encode_key(spec, _key_at(spec, rows, 0)),
+        max=encode_key(spec, _key_at(spec, rows, rows.num_rows - 1)),
+        indexes=tuple(indexes),
+        **encoded.facts,
+    )
+
+
+def _key_at(spec: TableSpec, rows: pa.Table, row: int) -> tuple[Any, ...]:
+    return tuple(rows.column(name)[row].as_py() for name in spec.primary_key)
+
+
+def cut(leading: pa.Array, limit: int) -> list[int]:
+    """Return where to cut sorted rows into pieces of at most about ``limit``
+    rows, never between equal leading values.
+    """
+    count = len(leading)
+    pieces = -(-count // limit)
+    values = comparable(leading)
+    cuts = [0]
+    for piece in range(1, pieces):
+        at = int(np.searchsorted(values, values[piece * count // pieces], "left"))
+        if at > cuts[-1]:
+            cuts.append(at)
+    return [*cuts, count]
+
+
+def _leading(spec: TableSpec, rows: pa.Table) -> pa.Array:
+    column = rows.column(spec.primary_key[0])
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def stage(volume: Volume, spec: TableSpec, table: str, manifest: TableManifest | None, rows: pa.Table) -> Stage:
+    """Write rows as new data files.
+
+    Parameters
+    ----------
+    volume
+        Where.
+    spec, table
+        The table and its name.
+    manifest
+        The manifest whose partitions to follow.
+    rows
+        Rows in any order, no primary key twice.
+    """
+    if not rows.num_rows:
+        return Stage()
+    rows = sort_rows(rows, spec.primary_key)
+    if manifest is None or not manifest.partitions:
+        return Stage(tuple(split_rows(volume, spec, table, rows, Partition(number=0, lower=None), 1)))
+    bounds = [decode_leading(spec, partition.lower) for partition in manifest.partitions[1:]]
+    leading = comparable(_leading(spec, rows))
+    kind = spec.key_schema.field(0).type
+    inner = np.searchsorted(leading, comparable(pa.array(bounds, kind)), "left") if bounds else []
+    starts = [0, *(int(i) for i in inner)]
+    staged = []
+    for partition, start, stop in zip(manifest.partitions, starts, [*starts[1:], rows.num_rows], strict=True):
+        if stop > start:
+            piece = rows.slice(start, stop - start)
+            files = store_files(volume, spec, table, partition.number, piece)
+            staged.append(Partition(number=partition.number, lower=partition.lower, files=files))
+    return Stage(tuple(staged))
+
+
+def store_files(volume: Volume, spec: TableSpec, table: str, number: int, rows: pa.Table) -> tuple[DataFile, ...]:
+    """Store sorted rows as data files of one partition."""
+    cuts = cut(_leading(spec, rows), volume.options.partition_rows)
+    return tuple(
+        write_file(volume, spec, table, number, rows.slice(start, stop - start))
+        for start, stop in zip(cuts, cuts[1:], strict=False)
+    )
+
+
+def split_rows(
+    volume: Volume, spec: TableSpec, table: str, rows: pa.Table, first: Partition, next_number: int
+) -> list[Partition]:
+    """Store sorted rows as partitions, the first in the place of ``first``."""
+    leading = _leading(spec, rows)
+    cuts = cut(leading, volume.options.partition_rows)
+    result = []
+    for i, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        number = first.number if i == 0 else next_number + i - 1
+        lower = first.lower if i == 0 else encode_leading(leading[start].as_py())
+        file = write_file(volume, spec, table, number, rows.slice(start, stop - start))
+        result.append(Partition(number=number, lower=lower, files=(file,)))
+    return result
+
+
+def _with_deletes(volume: Volume, table: str, partition: int, file: DataFile, hits: Positions) -> DataFile | None:
+    """Return a file with more positions deleted; `None` if none is left."""
+    deleted = read_deletes(volume.store, file.deletes) if file.deletes else BitMap()
+    deleted |= BitMap(hits.astype(np.uint32))
+    if len(deleted) >= file.rows:
+        return None
+    data, facts = encode_deletes(deleted)
+    path = names.deletion_vector(table, partition, clock.new_id())
+    volume.store.put(path, data)
+    return file.model_copy(update={"deletes": Deletes(path=path, **facts)})
+
+
+def _placed(spec: TableSpec, manifest: TableManifest, staged: Stage) -> dict[int, tuple[DataFile, ...]]:
+    """Return the staged files by partition of ``manifest``."""
+    uppers = [decode_leading(spec, partition.lower) for partition in manifest.partitions[1:]] + [None]
+    limits = {
+        partition.number: (decode_leading(spec, partition.lower), upper)
+        for partition, upper in zip(manifest.partitions, uppers, strict=True)
+    }
+    placed = {}
+    for partition in staged.partitions:
+        if partition.number not in limits:
+            raise StaleStageError
+        lower, upper = limits[partition.number]
+        for file in partition.files:
+            least, most = decode_key(spec, file.min)[0], decode_key(spec, file.max)[0]
+            if (lower is not None and least < lower) or (upper is not None and most >= upper):
+                raise StaleStageError
+        placed[partition.number] = partition.files
+    return placed
+
+
+def compose(base: Base, table: str, staged: Stage, hits: Hits, commit: str) -> TableManifest:
+    """Return the manifest with staged files added and positions deleted.
+
+    Parameters
+    ----------
+    base
+        The current state.
+    table
+        The table's name.
+    staged
+        Files to add.
+    hits
+        Positions to delete, in files of ``base`` and staged ones.
+    commit
+        The commit's id.
+
+    Raises
+    ------
+    StaleStageError
+        The staged files do not fit the current partitions.
+    """
+    old = base.manifest
+    if old is None or not old.partitions:
+        layout, added = [p.model_copy(update={"files": ()}) for p in staged.partitions], staged.partitions
+        extra = {partition.number: partition.files for partition in added}
+    else:
+        layout, extra = list(old.partitions), _placed(base.spec, old, staged)
+    partitions = []
+    for partition in layout:
+        files: list[DataFile] = []
+        for file in (*partition.files, *extra.get(partition.number, ())):
+            kept: DataFile | None = file
+            if file.path in hits and len(hits[file.path]):
+                kept = _with_deletes(base.volume, table, partition.number, file, hits[file.path])
+            if kept is not None:
+                files.append(kept)
+        partitions.append(partition.model_copy(update={"files": tuple(files)}))
+    return next_manifest(base, table, partitions, commit)
+
+
+def next_manifest(base: Base, table: str, partitions: list[Partition], commit: str) -> TableManifest:
+    """Return a checked manifest that follows ``base``'s."""
+    old = base.manifest
+    manifest = TableManifest(
+        table=table,
+        version=old.version + 1 if old else 1,
+        commit=commit,
+        parent=old.name if old else None,
+        created=clock.now(),
+        partitions=tuple(partitions),
+        next_partition=max([old.next_partition if old else 0, *(p.number + 1 for p in partitions)]),
+    )
+    check_manifest(manifest, base.spec)
+    return manifest

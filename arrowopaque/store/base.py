@@ -1,0 +1,267 @@
+"""All data files of a table at one manifest: look up and scan."""
+
+from __future__ import annotations
+
+__all__ = ["Base", "Hits", "Match", "choose_path", "hits_of", "live_only", "load_base", "rows_of"]
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arrowopaque.format.manifest import DataFile, IndexFile, TableManifest, check_manifest, decode_key
+from arrowopaque.format.spec import TableSpec
+from arrowopaque.format.where import In, Prefix, Term, Where, mask, prefix_end
+from arrowopaque.store.datafile import Positions, SortedFile, comparable, distinct
+from arrowopaque.store.volume import Volume
+
+Hits = dict[str, Positions]
+"""Positions by data file path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Rows of one data file: where they are and what they hold."""
+
+    path: str
+    positions: Positions
+    rows: pa.Table
+
+
+def choose_path(spec: TableSpec, where: Where) -> tuple[Term, tuple[str, ...]] | None:
+    """Return the term to look up first and the sorted columns that serve it.
+
+    `None` means that only a scan will do.
+    """
+    terms = {term.column: term for term in where}
+    for columns in (spec.primary_key, *spec.lookups):
+        term = terms.get(columns[0]) if columns else None
+        # NULLs are in no index.
+        if term is not None and not (isinstance(term, In) and term.null):
+            return term, columns
+    return None
+
+
+class Base:
+    """The immutable part of a table.
+
+    Parameters
+    ----------
+    volume
+        Where its files lie.
+    spec
+        The table.
+    manifest
+        Which files; `None` for a table that never had any.
+    """
+
+    def __init__(self, volume: Volume, spec: TableSpec, manifest: TableManifest | None) -> None:
+        self.volume = volume
+        self.spec = spec
+        self.manifest = manifest
+        self.files = [file for _, file in manifest.files()] if manifest else []
+        keys = [(decode_key(spec, file.min), decode_key(spec, file.max)) for file in self.files]
+        self._least = self._leading([least[0] for least, _ in keys])
+        self._most = self._leading([most[0] for _, most in keys])
+
+    def _leading(self, values: list[Any]) -> npt.NDArray[Any]:
+        if not self.spec.primary_key:
+            return np.empty(0)
+        return comparable(pa.array(values, self.spec.key_schema.field(0).type))
+
+    @property
+    def rows(self) -> int:
+        """Rows that are not deleted."""
+        return self.manifest.rows if self.manifest else 0
+
+    def open(self, file: DataFile) -> SortedFile:
+        """Return a data file for reading."""
+        leading = self.spec.key_schema.field(0)
+        return SortedFile(self.volume.store, file, leading.name, leading.type, self.volume.cache)
+
+    def open_index(self, index: IndexFile) -> SortedFile:
+        """Return an index file for reading."""
+        leading = self.spec.arrow_schema.field(index.columns[0])
+        return SortedFile(self.volume.store, index, leading.name, leading.type, self.volume.cache)
+
+    def matches(self, where: Where, names: Sequence[str]) -> Iterator[Match]:
+        """Yield the live rows that satisfy ``where``, file by file."""
+        path = choose_path(self.spec, where)
+        if path is None:
+            yield from self._scan(where, names)
+        else:
+            rest = [term for term in where if term is not path[0]]
+            yield from self._look_up(path[0], path[1], rest, names)
+
+    def _look_up(
+        self, term: Term, columns: tuple[str, ...], rest: Where, names: Sequence[str]
+    ) -> Iterator[Match]:
+        low, high, wanted = self._bounds_of(term)
+        if wanted is not None and not len(wanted):
+            return
+        by_key = columns == self.spec.primary_key
+        files = self._files_between(low, high, wanted) if by_key else self.files
+        for entry in files:
+            file = self.open(entry)
+            if by_key:
+                positions = file.locate(wanted) if wanted is not None else file.locate_range(low, high)
+            else:
+                positions = self._by_index(entry, columns, low, high, wanted)
+            positions = file.alive(positions)
+            yield from self._filtered(file, positions, rest, names)
+
+    def _bounds_of(self, term: Term) -> tuple[Any, Any, npt.NDArray[Any] | None]:
+        if isinstance(term, Prefix):
+            return term.prefix, prefix_end(term.prefix), None
+        kind = self.spec.arrow_schema.field(term.column).type
+        return None, None, distinct(pa.array(term.values, kind))
+
+    def _files_between(self, low: Any, high: Any, wanted: npt.NDArray[Any] | None) -> list[DataFile]:
+        if wanted is not None:
+            first = np.searchsorted(wanted, self._least, "left")
+            last = np.searchsorted(wanted, self._most, "right")
+            inside = first < last
+        else:
+            inside = self._most >= self._leading([low])
+            if high is not None:
+                inside &= self._least < self._leading([high])
+        return [self.files[i] for i in np.flatnonzero(inside)]
+
+    def _by_index(
+        self, entry: DataFile, columns: tuple[str, ...], low: Any, high: Any, wanted: npt.NDArray[Any] | None
+    ) -> Positions:
+        index = next(index for index in entry.indexes if index.columns == columns)
+        if not index.rows:
+            return np.empty(0, np.int64)
+        file = self.open_index(index)
+        at = file.locate(wanted) if wanted is not None else file.locate_range(low, high)
+        if not len(at):
+            return at
+        position = file.take(at, [POSITION]).column(POSITION)
+        return np.sort(position.to_numpy().astype(np.int64))
+
+    def _filtered(self, file: SortedFile, positions: Positions, where: Where, names: Sequence[str]) -> Iterator[Match]:
+        if len(positions) and where:
+            columns = list(dict.fromkeys(term.column for term in where))
+            keep = mask(file.take(positions, columns), where)
+            positions = positions[np.asarray(keep.to_numpy(zero_copy_only=False), dtype=bool)]
+        if len(positions):
+            yield Match(file.entry.path, positions, file.take(positions, names))
+
+    def _scan(self, where: Where, names: Sequence[str]) -> Iterator[Match]:
+        columns = list(dict.fromkeys([*names, *(term.column for term in where)]))
+        for entry in self.files:
+            file = self.open(entry)
+            deleted = file.deleted()
+            # A file needs at least one column to be read for its row count.
+            for start, block in file.blocks(columns or list(self.spec.primary_key[:1])):
+                keep = np.ones(block.num_rows, dtype=bool)
+                gone = deleted[np.searchsorted(deleted, start) : np.searchsorted(deleted, start + block.num_rows)]
+                keep[gone - start] = False
+                found = mask(block, where)
+                if found is not None:
+                    keep &= found.to_numpy(zero_copy_only=False).astype(bool)
+                if not keep.all():
+                    block = block.filter(pa.array(keep))
+                if block.num_rows:
+                    yield Match(entry.path, np.flatnonzero(keep) + start, block.select(list(names)))
+
+    def matching(self, columns: tuple[str, ...], wanted: pa.Table, names: Sequence[str]) -> Iterator[Match]:
+        """Yield the live rows whose ``columns`` equal a row of ``wanted``.
+
+        Parameters
+        ----------
+        columns
+            The primary key, or a set of columns that is kept sorted.
+        wanted
+            Rows with at least ``columns``; one with a NULL equals none.
+        names
+            The columns to return.
+        """
+        leading = columns[0]
+        values = distinct(wanted.column(leading).combine_chunks())
+        if not len(values) or not self.files:
+            return
+        exact = len(columns) > 1
+        sorted_by = next((c for c in (self.spec.primary_key, *self.spec.lookups) if c[: len(columns)] == columns), None)
+        assert sorted_by is not None, f"{columns} are not kept sorted"
+        by_key = sorted_by == self.spec.primary_key
+        for entry in self._files_between(None, None, values) if by_key else self.files:
+            file = self.open(entry)
+            located = file.locate(values) if by_key else self._by_index(entry, sorted_by, None, None, values)
+            positions = file.alive(located)
+            if len(positions) and exact:
+                keep = _same_rows(file.take(positions, columns), wanted.select(list(columns)))
+                positions = positions[keep]
+            if len(positions):
+                yield Match(entry.path, positions, file.take(positions, names))
+
+
+POSITION = "position"
+"""The column of an index file that says where in the data file a row is."""
+
+
+def _same_rows(found: pa.Table, wanted: pa.Table) -> npt.NDArray[np.bool_]:
+    """Return which rows of ``found`` are among ``wanted``; NULL equals
+    nothing.
+    """
+    narrow = wanted.filter(pc.is_in(wanted.column(0), value_set=found.column(0).combine_chunks()))
+    keys = {row for row in rows_of(narrow) if None not in row}
+    return np.fromiter((row in keys for row in rows_of(found)), dtype=bool, count=found.num_rows)
+
+
+def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Yield a table's rows as tuples of stored values."""
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+def live_only(matches: Iterator[Match], gone: pa.Table | None, key: Sequence[str]) -> Iterator[Match]:
+    """Drop the rows whose primary key is among the rows of ``gone``.
+
+    Requires: every match holds the columns of ``key``.
+    """
+    if gone is None or not gone.num_rows:
+        yield from matches
+        return
+    leading = gone.column(0).combine_chunks()
+    for match in matches:
+        keys = match.rows.select(list(key))
+        suspect = pc.is_in(keys.column(0), value_set=leading).to_numpy(zero_copy_only=False).astype(bool)
+        if len(key) > 1 and suspect.any():
+            suspect[suspect] = _same_rows(keys.filter(pa.array(suspect)), gone)
+        if suspect.any():
+            match = Match(match.path, match.positions[~suspect], match.rows.filter(pa.array(~suspect)))
+        if match.rows.num_rows:
+            yield match
+
+
+def hits_of(matches: Iterator[Match]) -> Hits:
+    """Return the positions of matches by file."""
+    found: dict[str, list[Positions]] = {}
+    for match in matches:
+        found.setdefault(match.path, []).append(match.positions)
+    return {path: np.sort(np.concatenate(pieces)) for path, pieces in found.items()}
+
+
+def load_base(volume: Volume, spec: TableSpec, name: str | None) -> Base:
+    """Return the base at the manifest called ``name``.
+
+    Raises
+    ------
+    CorruptStoreError
+        The manifest is damaged or breaks an invariant.
+    """
+    if name is None:
+        return Base(volume, spec, None)
+
+    def make() -> tuple[Base, int]:
+        manifest = volume.manifest(name)
+        check_manifest(manifest, spec)
+        base = Base(volume, spec, manifest)
+        return base, 500 * (1 + len(base.files))
+
+    return volume.cache.load((name, "base", volume.options), make)

@@ -1,0 +1,219 @@
+"""One sorted Parquet file: find rows by value, take rows by position."""
+
+from __future__ import annotations
+
+__all__ = ["Positions", "SortedFile", "comparable", "distinct"]
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyroaring import BitMap
+
+from arrowopaque.errors import CorruptStoreError
+from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, digest
+from arrowopaque.objects.base import ObjectStore
+from arrowopaque.store.cache import Cache
+from arrowopaque.store.parquet import ParquetObject
+
+Positions = npt.NDArray[np.int64]
+"""Ascending row positions of one file."""
+
+_BLOCK_GROUPS = 16
+"""Row groups that a scan reads at once."""
+
+NONE: Positions = np.empty(0, np.int64)
+
+
+def comparable(array: pa.Array) -> npt.NDArray[Any]:
+    """Return a column without NULLs as a NumPy array that sorts as Arrow
+    does.
+    """
+    kind = array.type
+    if pa.types.is_fixed_size_binary(kind):
+        width = kind.byte_width
+        raw = np.frombuffer(array.buffers()[1], dtype=f"S{width}", count=array.offset + len(array))
+        return raw[array.offset :]
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        result = np.empty(len(array), dtype=object)
+        result[:] = array.to_pylist()
+        return result
+    if pa.types.is_boolean(kind):
+        array = array.cast(pa.uint8())
+    return array.to_numpy(zero_copy_only=False)
+
+
+def distinct(array: pa.Array) -> npt.NDArray[Any]:
+    """Return a column's values without NULLs, ascending and each once."""
+    return np.unique(comparable(array.drop_null()))
+
+
+class SortedFile:
+    """A data file or an index file, sorted by its first ``leading`` column.
+
+    Parameters
+    ----------
+    store
+        Where it lies.
+    entry
+        What the manifest says of it.
+    leading
+        The column that it is sorted by first.
+    kind
+        That column's Arrow type.
+    cache
+        Keeps what was read.
+    """
+
+    def __init__(
+        self, store: ObjectStore, entry: DataFile | IndexFile, leading: str, kind: pa.DataType, cache: Cache
+    ) -> None:
+        self.entry = entry
+        self.object = ParquetObject(store, entry, cache)
+        self._store = store
+        self._leading = leading
+        self._kind = kind
+        self._cache = cache
+
+    def _bounds(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+        def make() -> tuple[tuple[Any, Any] | str, int]:
+            known = self.object.bounds(self._leading)
+            if any(bound is None for bound in known):
+                return "unknown", 8
+            least, most = zip(*((b[0], b[1]) for b in known if b), strict=True)
+            arrays = comparable(pa.array(least, self._kind)), comparable(pa.array(most, self._kind))
+            return arrays, sum(array.nbytes for array in arrays)
+
+        found = self._cache.load((self.entry.path, "bounds"), make)
+        return None if isinstance(found, str) else found
+
+    def _keys(self, groups: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield the sorted leading column of row groups."""
+        arrays = self.object.columns(groups, [self._leading])
+        for group in groups:
+            array = arrays[group, self._leading]
+
+            def make(array: pa.Array = array) -> tuple[npt.NDArray[Any], int]:
+                keys = comparable(array)
+                return keys, keys.nbytes
+
+            if pa.types.is_fixed_size_binary(array.type) or pa.types.is_integer(array.type):
+                yield group, comparable(array)
+            else:
+                yield group, self._cache.load((self.entry.path, group, "comparable"), make)
+
+    def _groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
+        bounds = self._bounds()
+        if bounds is None:
+            return list(range(self.object.groups))
+        first = np.searchsorted(wanted, bounds[0], "left")
+        last = np.searchsorted(wanted, bounds[1], "right")
+        return [int(group) for group in np.flatnonzero(first < last)]
+
+    def locate(self, wanted: npt.NDArray[Any]) -> Positions:
+        """Return where the leading column has one of ``wanted``, which must
+        be ascending and distinct.
+        """
+        offsets = self.object.offsets
+        found = []
+        for group, keys in self._keys(self._groups_with(wanted)):
+            left = np.searchsorted(keys, wanted, "left")
+            count = np.searchsorted(keys, wanted, "right") - left
+            hit = np.flatnonzero(count)
+            if len(hit):
+                found.append(_expand(left[hit], count[hit]) + offsets[group])
+        return np.concatenate(found) if found else NONE
+
+    def locate_range(self, low: Any, high: Any | None) -> Positions:
+        """Return where the leading column is in ``[low, high)``."""
+        ends = comparable(pa.array([low], self._kind)), None if high is None else comparable(pa.array([high], self._kind))
+        bounds = self._bounds()
+        groups = range(self.object.groups)
+        if bounds is not None:
+            inside = bounds[1] >= ends[0]
+            if ends[1] is not None:
+                inside &= bounds[0] < ends[1]
+            groups = [int(group) for group in np.flatnonzero(inside)]  # type: ignore[assignment]  # a range until here
+        offsets = self.object.offsets
+        found = []
+        for group, keys in self._keys(list(groups)):
+            start = np.searchsorted(keys, ends[0], "left")[0]
+            stop = len(keys) if ends[1] is None else np.searchsorted(keys, ends[1], "left")[0]
+            found.append(np.arange(start, stop, dtype=np.int64) + offsets[group])
+        return np.concatenate(found) if found else NONE
+
+    def take(self, positions: Positions, names: Sequence[str]) -> pa.Table:
+        """Return the rows at ``positions``, in that order."""
+        offsets = np.asarray(self.object.offsets)
+        groups = np.searchsorted(offsets, positions, "right") - 1
+        wanted, starts = np.unique(groups, return_index=True)
+        arrays = self.object.columns([int(group) for group in wanted], names)
+        stops = [*starts[1:], len(positions)]
+        columns = []
+        for name in names:
+            pieces = [
+                arrays[int(group), name].take(pa.array(positions[start:stop] - offsets[group]))
+                for group, start, stop in zip(wanted, starts, stops, strict=True)
+            ]
+            columns.append(pa.concat_arrays(pieces) if len(pieces) > 1 else pieces[0])
+        return pa.table(columns, names=list(names))
+
+    def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Yield the whole file in order, as (position of first row, rows)."""
+        groups = self.object.groups
+        for start in range(0, groups, _BLOCK_GROUPS):
+            block = range(start, min(start + _BLOCK_GROUPS, groups))
+            yield self.object.offsets[start], self.object.read(block, names)
+
+    def deleted(self) -> Positions:
+        """Return the positions that the deletion vector names."""
+        entry = self.entry.deletes if isinstance(self.entry, DataFile) else None
+        if entry is None:
+            return NONE
+        return self._cache.load((entry.path, "deleted"), lambda: self._load_deletes(entry))
+
+    def _load_deletes(self, entry: Deletes) -> tuple[Positions, int]:
+        positions = np.array(read_deletes(self._store, entry), dtype=np.int64)
+        if len(positions) != entry.count or (len(positions) and positions[-1] >= self.entry.rows):
+            raise CorruptStoreError(
+                f"deletion vector {self._store.uri}/{entry.path} does not fit {self.entry.path}; restore it from a copy"
+            )
+        return positions, positions.nbytes
+
+    def alive(self, positions: Positions) -> Positions:
+        """Return the positions that are not deleted."""
+        deleted = self.deleted()
+        if not len(deleted) or not len(positions):
+            return positions
+        return positions[~np.isin(positions, deleted, assume_unique=True)]
+
+
+def _expand(starts: npt.NDArray[Any], counts: npt.NDArray[Any]) -> Positions:
+    """Return the concatenated ranges ``[start, start + count)``."""
+    total = int(counts.sum())
+    shifts = np.repeat(starts - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
+    result: Positions = np.arange(total, dtype=np.int64) + shifts
+    return result
+
+
+def read_deletes(store: ObjectStore, entry: Deletes) -> BitMap:
+    """Return a deletion vector.
+
+    Raises
+    ------
+    CorruptStoreError
+        It is not what the manifest says.
+    """
+    data = store.get(entry.path)
+    if len(data) != entry.bytes or digest(data) != entry.digest:
+        raise CorruptStoreError(f"deletion vector {store.uri}/{entry.path} is altered; restore it from a copy")
+    return BitMap.deserialize(data)
+
+
+def encode_deletes(positions: BitMap) -> tuple[bytes, dict[str, Any]]:
+    """Return a deletion vector as stored, and what a manifest says of it."""
+    positions.run_optimize()
+    data = positions.serialize()
+    return data, {"bytes": len(data), "digest": digest(data), "count": len(positions)}

@@ -1,0 +1,274 @@
+"""What a transaction of the root binding has changed in one table."""
+
+from __future__ import annotations
+
+__all__ = ["TableDraft"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from arrowopaque.errors import ConstraintError
+from arrowopaque.format.manifest import Key, TableManifest
+from arrowopaque.format.spec import TableSpec
+from arrowopaque.format.values import Values
+from arrowopaque.store.apply import StaleStageError, Stage, compose, next_manifest, stage
+from arrowopaque.store.base import Base, Hits, hits_of, live_only, load_base, rows_of
+from arrowopaque.store.calls import Call, Mode, Selection
+from arrowopaque.store.plan import ClashError, plan_write
+from arrowopaque.store.table import Snapshot, key_table
+from arrowopaque.store.volume import Volume
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One change to data files, in a form that can be done again on top of
+    what others have committed meanwhile.
+    """
+
+    drop: pa.Table
+    """Primary keys whose rows go."""
+    rows: pa.Table
+    """Rows that come."""
+    staged: Stage
+    mode: Mode
+
+
+class TableDraft:
+    """A table as one transaction sees it: committed files, its own changes.
+
+    Parameters
+    ----------
+    volume
+        The store.
+    name, spec
+        The table.
+    manifest
+        Name of the manifest that the transaction started from.
+    """
+
+    def __init__(self, volume: Volume, name: str, spec: TableSpec, manifest: str | None) -> None:
+        self.name = name
+        self.spec = spec
+        self.start = manifest
+        self._volume = volume
+        self._values = Values(spec)
+        self._base = load_base(volume, spec, manifest)
+        self._rows: dict[Key, tuple[Row, Mode]] = {}
+        self._gone: frozenset[Key] = frozenset()
+        self._steps: tuple[_Step, ...] = ()
+
+    def copy(self) -> TableDraft:
+        """Return an independent copy, for a savepoint."""
+        other = TableDraft(self._volume, self.name, self.spec, self.start)
+        other._base, other._rows = self._base, dict(self._rows)
+        other._gone, other._steps = self._gone, self._steps
+        return other
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self._rows or self._gone or self._steps)
+
+    def snapshot(self) -> Snapshot:
+        """Return what the transaction sees."""
+        rows = self._values.table([row for row, _ in self._rows.values()])
+        return Snapshot(self._base, rows, key_table(self.spec, list(self._gone)) if self._gone else None)
+
+    # Small writes stay in memory until the commit.
+
+    def write(self, mode: Mode, call: Call) -> None:
+        """Write some rows.
+
+        Raises
+        ------
+        ConstraintError
+            A row clashes; nothing was written.
+        """
+        rows, gone = dict(self._rows), set(self._gone)
+        in_base = self._visible(self.spec.primary_key, call)
+        owners = [(columns, self._owners(columns, call)) for columns in self.spec.unique]
+        for row in call.keys(self.spec.names):
+            key = self._key(row)
+            exists = key in rows or (key in in_base and key not in gone)
+            clash = self._unique_clash(row, key, rows, gone, owners)
+            if mode is Mode.ENSURE and (exists or clash):
+                continue
+            if clash or (exists and mode is Mode.INSERT):
+                raise self._clash(row)
+            if key in in_base:
+                gone.add(key)
+            rows[key] = (row, mode)
+        self._rows, self._gone = rows, frozenset(gone)
+
+    def _key(self, row: Row) -> Key:
+        return tuple(row[i] for i in self.spec.key_positions)
+
+    def _clash(self, row: Row) -> ConstraintError:
+        (key,) = self._values.python_rows(self.spec.primary_key, [self._key(row)])
+        return ConstraintError(f"table {self.name!r}: the row with {key} clashes with one that exists")
+
+    def _visible(self, columns: tuple[str, ...], call: Call) -> set[Key]:
+        """Return the keys of visible rows of data files that equal the
+        call's rows in ``columns``.
+        """
+        return {key for keys in self._owners(columns, call).values() for key in keys}
+
+    def _owners(self, columns: tuple[str, ...], call: Call) -> dict[Row, set[Key]]:
+        """Return who has the values of ``columns`` that the call gives."""
+        schema = self.spec.arrow_schema
+        given = zip(*call.keys(columns), strict=True)
+        wanted = pa.table([pa.array(v, schema.field(n).type) for n, v in zip(columns, given, strict=True)], list(columns))
+        key = self.spec.primary_key
+        names = list(dict.fromkeys([*key, *columns]))
+        gone = key_table(self.spec, list(self._gone)) if self._gone else None
+        found: dict[Row, set[Key]] = {}
+        for match in live_only(self._base.matching(columns, wanted, names), gone, key):
+            owners = rows_of(match.rows.select(list(key)))
+            for owner, values in zip(owners, rows_of(match.rows.select(list(columns))), strict=True):
+                found.setdefault(values, set()).add(owner)
+        return found
+
+    def _unique_clash(
+        self,
+        row: Row,
+        key: Key,
+        rows: dict[Key, tuple[Row, Mode]],
+        gone: set[Key],
+        owners: list[tuple[tuple[str, ...], dict[Row, set[Key]]]],
+    ) -> bool:
+        for columns, held in owners:
+            at = [self.spec.positions[name] for name in columns]
+            values = tuple(row[i] for i in at)
+            if None in values:
+                continue
+            if held.get(values, set()) - gone - {key}:
+                return True
+            if any(other != key and tuple(r[i] for i in at) == values for other, (r, _) in rows.items()):
+                return True
+        return False
+
+    def delete(self, selection: Selection) -> None:
+        """Delete what ``selection`` names."""
+        key = list(self.spec.primary_key)
+        found = {k for match in selection.matches(self._base, key) for k in rows_of(match.rows.select(key))}
+        snapshot = Snapshot(load_base(self._volume, self.spec, None), self.snapshot().delta)
+        names = list(dict.fromkeys([*key, *selection.columns]))
+        mine = set()
+        for batch in snapshot.batches(selection.where, names):
+            keys = rows_of(batch.select(key))
+            if selection.tuples is None:
+                mine.update(keys)
+            else:
+                values = rows_of(batch.select(list(selection.columns)))
+                mine.update(k for k, v in zip(keys, values, strict=True) if v in selection.tuples)
+        self._rows = {k: entry for k, entry in self._rows.items() if k not in mine}
+        self._gone |= found
+
+    # Large writes go to data files at once, uncommitted.
+
+    def write_bulk(self, mode: Mode, rows: pa.Table) -> None:
+        """Write many rows.
+
+        Raises
+        ------
+        ConstraintError
+            A row clashes; nothing was written.
+        """
+        try:
+            plan = plan_write(self._base, rows, mode, [row for row, _ in self._rows.values()], self._gone)
+        except ClashError as clash:
+            raise self._clash(clash.row) from clash
+        key = list(self.spec.primary_key)
+        drop = [k for match in plan.hits for k in rows_of(match.rows.select(key))]
+        self._do(drop, plan.rows, mode, hits_of(iter(plan.hits)))
+        for k in plan.delta:
+            del self._rows[k]
+        self._gone -= set(plan.tombstones)
+
+    def _do(self, drop: Sequence[Key], rows: pa.Table, mode: Mode, hits: Hits) -> None:
+        staged = stage(self._volume, self.spec, self.name, self._base.manifest, rows)
+        manifest = compose(self._base, self.name, staged, hits, _UNCOMMITTED)
+        self._base = Base(self._volume, self.spec, manifest)
+        self._steps += (_Step(key_table(self.spec, drop), rows, staged, mode),)
+
+    def settle(self) -> None:
+        """Put what is still in memory into files."""
+        if self._gone:
+            hits = hits_of(self._base.matching(self.spec.primary_key, key_table(self.spec, list(self._gone)), self.spec.primary_key))
+            self._do(list(self._gone), self.spec.arrow_schema.empty_table(), Mode.REPLACE, hits)
+        for mode in Mode:
+            rows = [row for row, how in self._rows.values() if how is mode]
+            if rows:
+                self._do([], self._values.table(rows), mode, {})
+        self._rows, self._gone = {}, frozenset()
+
+    def restage(self) -> None:
+        """Write the files again: a vacuum may have taken them."""
+        base = load_base(self._volume, self.spec, self.start)
+        steps = [replace(s, staged=stage(self._volume, self.spec, self.name, base.manifest, s.rows)) for s in self._steps]
+        self._steps = tuple(steps)
+
+    def commit_onto(self, current: str | None, commit: str) -> TableManifest:
+        """Return the manifest of this transaction's steps done on top of
+        what is current.
+
+        Requires: `settle` was called.
+
+        Raises
+        ------
+        ConstraintError
+            What others have committed meanwhile clashes with a row.
+        """
+        before = load_base(self._volume, self.spec, self.start)
+        known = {file.path for file in before.files}
+        base = load_base(self._volume, self.spec, current)
+        parent = base
+        for step in self._steps:
+            base = self._redo(base, step, known, commit)
+        partitions = list(base.manifest.partitions) if base.manifest else []
+        return next_manifest(parent, self.name, partitions, commit)
+
+    def _redo(self, base: Base, step: _Step, known: set[str], commit: str) -> Base:
+        """Do one step again; only what others brought is checked again."""
+        if step.drop.num_rows:
+            hits = hits_of(base.matching(self.spec.primary_key, step.drop, self.spec.primary_key))
+            base = self._composed(base, Stage(), hits, commit)
+        if not step.rows.num_rows:
+            return base
+        rivals = Base(self._volume, self.spec, _without(base.manifest, known))
+        try:
+            plan = plan_write(rivals, step.rows, step.mode, [], [])
+        except ClashError as clash:
+            raise self._clash(clash.row) from clash
+        hits, staged = hits_of(iter(plan.hits)), step.staged
+        try:
+            if plan.rows.num_rows < step.rows.num_rows:
+                raise StaleStageError
+            result = self._composed(base, staged, hits, commit)
+        except StaleStageError:
+            staged = stage(self._volume, self.spec, self.name, base.manifest, plan.rows)
+            result = self._composed(base, staged, hits, commit)
+        known |= {file.path for file in staged.files}
+        return result
+
+    def _composed(self, base: Base, staged: Stage, hits: Hits, commit: str) -> Base:
+        return Base(self._volume, self.spec, compose(base, self.name, staged, hits, commit))
+
+
+_UNCOMMITTED = "0" * 32
+
+
+def _without(manifest: TableManifest | None, known: set[str]) -> TableManifest | None:
+    """Return a manifest, stored nowhere, of the files that are not known."""
+    if manifest is None:
+        return None
+    partitions = tuple(
+        partition.model_copy(update={"files": tuple(file for file in partition.files if file.path not in known)})
+        for partition in manifest.partitions
+    )
+    return manifest.model_copy(update={"partitions": partitions})

@@ -1,0 +1,165 @@
+"""One table of a `StoreRoot`, behind the public interface of tables."""
+
+from __future__ import annotations
+
+__all__ = ["RootedTable"]
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn, Protocol
+
+import pyarrow as pa
+
+from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyError
+from arrowopaque.format.spec import ColumnKind
+from arrowopaque.format.values import RejectedValueError, Values
+from arrowopaque.format.where import In, Term
+from arrowopaque.options import Options
+from arrowopaque.store.base import rows_of
+from arrowopaque.store.calls import Call, Mode, Selection
+from arrowopaque.store.draft import TableDraft
+from arrowopaque.store.table import Snapshot
+from arrowopaque.store.volume import Volume
+
+
+class _Root(Protocol):
+    def check_writeable(self) -> None: ...
+    def transaction(self, savepoint: bool = False) -> AbstractContextManager[None]: ...
+    def draft(self, name: str) -> TableDraft: ...
+    def seen(self, name: str) -> TableDraft: ...
+    @property
+    def volume(self) -> Volume: ...
+
+
+class RootedTable:
+    """A table of a root.
+
+    Parameters
+    ----------
+    root
+        The root.
+    name
+        The table.
+    values
+        Its values' stored form.
+    """
+
+    def __init__(self, root: _Root, name: str, values: Values) -> None:
+        self._root = root
+        self._name = name
+        self.values = values
+
+    @property
+    def _options(self) -> Options:
+        return self._root.volume.options
+
+    def check_writeable(self, verb: str) -> None:
+        """Raise if the root is read-only."""
+        try:
+            self._root.check_writeable()
+        except ReadOnlyError as err:
+            raise ReadOnlyError(f"cannot {verb} table {self._name!r}: {err}") from err
+
+    def snapshot(self, where: Sequence[Term]) -> Snapshot:
+        """Return what the root sees."""
+        return self._root.seen(self._name).snapshot()
+
+    def write(self, mode: Mode, call: Call) -> None:
+        """Write rows, in a transaction of their own if none is open."""
+        with self._root.transaction():
+            call = self._completed(call)
+            draft = self._root.draft(self._name)
+            if len(call.rows) >= self._options.bulk_rows and self._in_any_order(mode):
+                draft.write_bulk(mode, self.values.table(call.keys(self.values.spec.names)))
+            else:
+                draft.write(mode, call)
+
+    def write_arrow(self, mode: Mode, rows: pa.Table, given: tuple[str, ...]) -> None:
+        """Write whole rows."""
+        complete = len(given) == len(self.values.spec.columns)
+        if not complete or rows.num_rows < self._options.bulk_rows or not self._in_any_order(mode):
+            self.write(mode, Call(given, list(rows_of(rows.select(list(given))))))
+            return
+        for column in self.values.spec.columns:
+            if not column.nullable and rows.column(column.name).null_count:
+                raise self._not_null(column.name)
+        with self._root.transaction():
+            self._root.draft(self._name).write_bulk(mode, rows)
+
+    def _in_any_order(self, mode: Mode) -> bool:
+        """Return whether no row of a call depends on those before it."""
+        return mode is Mode.INSERT or not self.values.spec.unique
+
+    def _not_null(self, name: str) -> ConstraintError:
+        return ConstraintError(f"table {self._name!r}: column {name!r} must not be NULL")
+
+    def _completed(self, call: Call) -> Call:
+        """Return whole rows: defaults filled in, ids made, NULLs checked."""
+        spec = self.values.spec
+        rows = call.keys(spec.names)
+        for at, column in enumerate(spec.columns):
+            if column.autoincrement:
+                rows = self._numbered(rows, at)
+            elif column.name not in call.names and column.default is not None:
+                value = self._default(column.name)
+                rows = [(*row[:at], value, *row[at + 1 :]) for row in rows]
+            if not column.nullable and any(row[at] is None for row in rows):
+                raise self._not_null(column.name)
+        return Call(spec.names, rows)
+
+    def _default(self, name: str) -> Any:
+        column = self.values.spec.by_name[name]
+        assert column.default is not None, "the caller looked"
+        if column.default.expression:
+            raise ConfigurationError(
+                f"table {self._name!r}, column {name!r}: its default {column.default.text!r} is SQL, "
+                "which a store without a database cannot evaluate: give a value"
+            )
+        text = column.default.text
+        parsed: Any = float(text) if column.kind is ColumnKind.FLOAT else text
+        return self.values.sought(column, parsed)
+
+    def _numbered(self, rows: list[tuple[Any, ...]], at: int) -> list[tuple[Any, ...]]:
+        if all(row[at] is not None for row in rows):
+            return rows
+        name = self.values.spec.names[at]
+        used = [v for batch in self.snapshot([]).batches([], [name]) for v in batch.column(name).to_pylist()]
+        following = max([0, *used, *(row[at] for row in rows if row[at] is not None)]) + 1
+        result = []
+        for row in rows:
+            if row[at] is None:
+                row, following = (*row[:at], following, *row[at + 1 :]), following + 1
+            result.append(row)
+        return result
+
+    def delete(self, selection: Selection) -> None:
+        """Delete rows, in a transaction of their own if none is open."""
+        with self._root.transaction():
+            self._root.draft(self._name).delete(selection)
+
+    def unmatched(self, column: str, value: Any) -> None:
+        """Say nothing: such a value is simply found nowhere."""
+
+    def refuse(self, mode: Mode, rows: Sequence[Any], error: RejectedValueError) -> NoReturn:
+        """Raise the error."""
+        raise error
+
+    def undo(self, call: Call) -> Callable[[], None]:
+        """Return what restores the rows that a write is about to change."""
+        spec = self.values.spec
+        keys = frozenset(call.keys(spec.primary_key))
+        leading = In(spec.primary_key[0], tuple({key[0] for key in keys}))
+        before = [
+            row
+            for batch in self.snapshot([leading]).batches([leading], spec.names)
+            for row in rows_of(batch)
+            if tuple(row[i] for i in spec.key_positions) in keys
+        ]
+
+        def restore() -> None:
+            with self._root.transaction():
+                self.delete(Selection((leading,), spec.primary_key, keys))
+                if before:
+                    self.write(Mode.REPLACE, Call(spec.names, before))
+
+        return restore

@@ -1,0 +1,180 @@
+"""The same random history on ours and on the SQL manager, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy.exc import InternalError
+
+from tests.support.histories import SHAPES, Outcome, Side, deletions, row_lists, wheres
+from tests.support.subjects import KINDS, Repository, Site
+
+_CLIENTS = st.integers(0, 1)
+_SMALL_STORE = {"partition_rows": 4, "row_group_rows": 2}
+
+
+class Histories(RuleBasedStateMachine):
+    """Two sides, the SQL manager and ours, of which every outcome is equal."""
+
+    def __init__(self, site: Site, reference: str, ours: str) -> None:
+        super().__init__()
+        self.site = site
+        self.kinds = (reference, ours)
+        self.sides: list[Side] = []
+        self.savepoints: list[bool] = []  # of the open transactions, outermost first
+        self.owner = 0  # the client that has them open
+        self.poisoned = False  # PostgreSQL refuses everything until the rollback
+
+    @initialize(
+        shapes=st.lists(st.sampled_from(sorted(SHAPES)), min_size=1, max_size=2, unique=True),
+        bulk=st.booleans(),
+        small=st.booleans(),
+    )
+    def start(self, shapes: list[str], bulk: bool, small: bool) -> None:
+        options = ({"bulk_rows": 2} if bulk else {}) | (_SMALL_STORE if small else {})
+        self.shapes = {name: SHAPES[name] for name in shapes}
+        for kind in self.kinds:
+            values = options if KINDS[kind].is_arrow else {}
+            self.sides.append(Side(Repository(KINDS[kind], self.site, option_values=values), self.shapes))
+
+    @property
+    def ours(self) -> Any:
+        return self.sides[1].clients[self.owner].manager
+
+    def _both(self, step: Callable[[Side], Any]) -> Any:
+        """Take a step on both sides and return their common outcome."""
+        expected, found = (step(side) for side in self.sides)
+        assert found == expected
+        return expected
+
+    def _client(self, drawn: int) -> int:
+        return self.owner if self.savepoints else drawn
+
+    def _table(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.shapes)), label="table")
+
+    def _write(self, client: int, name: str, method: str, arguments: list[Any]) -> None:
+        where = self._client(client)
+        outcome: Outcome = self._both(lambda side: side.write(where, name, method, tuple(arguments)))
+        if outcome[0] == "raised" and self._leaves_rows(arguments):
+            while self.savepoints:
+                self._end(commit=False)
+
+    def _leaves_rows(self, arguments: list[Any]) -> bool:
+        """Whether SQLite has kept rows of the failed call: then the history
+        goes on as an application's would, by leaving the transaction.
+        """
+        plain = bool(self.savepoints) and not any(self.savepoints[1:])
+        return plain and KINDS[self.kinds[0]].dialect == "sqlite" and len(arguments) > 1
+
+    def _end(self, *, commit: bool) -> None:
+        self.savepoints.pop()
+        if commit:
+            self._both(lambda side: side.commit())
+        else:
+            self._both(lambda side: side.roll_back())
+
+    @precondition(lambda self: not self.poisoned)
+    @rule(data=st.data(), client=_CLIENTS, method=st.sampled_from(["insert", "insert", "ensure", "replace"]))
+    def write(self, data: st.DataObject, client: int, method: str) -> None:
+        name = self._table(data)
+        self._write(client, name, method, data.draw(row_lists(self.shapes[name]), label="rows"))
+
+    @precondition(lambda self: not self.poisoned)
+    @rule(data=st.data(), client=_CLIENTS)
+    def delete(self, data: st.DataObject, client: int) -> None:
+        name = self._table(data)
+        columns, rows = data.draw(deletions(self.shapes[name]), label="columns and rows")
+        self._write(client, name, "delete", [columns, *rows])
+
+    @precondition(lambda self: not self.poisoned)
+    @rule(data=st.data(), client=_CLIENTS)
+    def fetch(self, data: st.DataObject, client: int) -> None:
+        name = self._table(data)
+        where = data.draw(wheres(self.shapes[name]), label="where")
+        self._both(lambda side: side.fetch(self._client(client), name, where))
+
+    @precondition(lambda self: self.savepoints and KINDS[self.kinds[0]].dialect == "postgresql")
+    @rule(data=st.data())
+    def fetch_beside_a_transaction(self, data: st.DataObject) -> None:
+        name = self._table(data)
+        where = data.draw(wheres(self.shapes[name]), label="where")
+        self._both(lambda side: side.fetch(1 - self.owner, name, where))
+
+    @precondition(lambda self: len(self.savepoints) < 3 and not self.poisoned)
+    @rule(client=_CLIENTS, savepoint=st.booleans())
+    def begin(self, client: int, savepoint: bool) -> None:
+        self.owner = self._client(client)
+        self._both(lambda side: side.begin(self.owner, savepoint=savepoint))
+        self.savepoints.append(savepoint)
+
+    @precondition(lambda self: self.savepoints)
+    @rule()
+    def commit(self) -> None:
+        self._end(commit=True)
+
+    @precondition(lambda self: self.savepoints)
+    @rule()
+    def roll_back(self) -> None:
+        self._end(commit=False)
+
+    @precondition(lambda self: not self.savepoints)
+    @rule(client=_CLIENTS)
+    def clone(self, client: int) -> None:
+        self._both(lambda side: side.clone(client))
+
+    @precondition(lambda self: not self.savepoints)
+    @rule(client=_CLIENTS)
+    def reopen(self, client: int) -> None:
+        self._both(lambda side: side.reopen(client))
+
+    @precondition(lambda self: not self.savepoints)
+    @rule(client=_CLIENTS, step=st.sampled_from(["flush", "flush", "compact", "vacuum", "verify"]))
+    def maintain(self, client: int, step: str) -> None:
+        self.owner = client
+        options = {"retention": 0} if step == "vacuum" else {}
+        getattr(self.ours, step)(**options)
+
+    @invariant()
+    def same_contents(self) -> None:
+        if not self.sides:
+            return
+        clients = (self.owner,) if self.savepoints else (0, 1)
+        self.poisoned = False
+        for client in clients:
+            for name in self.shapes:
+                outcome = self._both(lambda side, c=client, n=name: side.fetch(c, n, {}))
+                self.poisoned |= outcome == ("raised", InternalError)
+                assert self.poisoned or outcome[0] == "returned"
+
+    def teardown(self) -> None:
+        for side in self.sides:
+            side.close()
+
+
+def _run(site: Site, reference: str, ours: str) -> None:
+    run_state_machine_as_test(lambda: Histories(site, reference, ours), settings=settings())
+
+
+def test_on_sqlite(tmp_path: Path) -> None:
+    _run(Site(tmp_path), "sql-sqlite", "arrow-sqlite-local")
+
+
+def test_on_postgres(tmp_path: Path, postgres_url: str) -> None:
+    _run(Site(tmp_path, postgres=postgres_url), "sql-postgres", "arrow-postgres-local")
+
+
+def test_on_a_root(tmp_path: Path) -> None:
+    _run(Site(tmp_path), "sql-sqlite", "arrow-root-memory")
