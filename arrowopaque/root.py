@@ -5,9 +5,12 @@ from __future__ import annotations
 __all__ = ["StoreRoot"]
 
 from arrowopaque.format.values import NO_CODECS, Codecs, Values
+from arrowopaque.maintain.compact import CompactReport, compact
+from arrowopaque.maintain.vacuum import VacuumReport, vacuum_root
+from arrowopaque.maintain.verify import VerifyReport, verify_table
 from arrowopaque.store.records import Records
 from arrowopaque.store.root import Root
-from arrowopaque.store.rooted import RootedTable
+from arrowopaque.store.rooted import RootedFiles, RootedTable
 
 
 class StoreRoot(Root):
@@ -57,3 +60,36 @@ class StoreRoot(Root):
         if name not in self._head.tables:
             raise LookupError(f"there is no table {name!r} in {self.uri}; it has {self.names()}")
         return Records(name, RootedTable(self, name, Values(self.spec(name), codecs)))
+
+    def compact(self, *names: str) -> dict[str, CompactReport]:
+        """Merge the data files of all or some tables.
+
+        Returns
+        -------
+        reports
+            What was done, by table.
+        """
+        self.check_writeable()
+        return {name: compact(RootedFiles(self, name)) for name in names or self.names()}
+
+    def vacuum(self, retention: float | None = None) -> VacuumReport:
+        """Delete files that nothing needs any more.
+
+        Parameters
+        ----------
+        retention
+            Seconds for which unneeded files are kept, by the store's clock;
+            by default the store's option.
+        """
+        self.check_writeable()
+        return vacuum_root(self, self.volume.options.retention if retention is None else retention)
+
+    def verify(self) -> VerifyReport:
+        """Prove the store sound, as far as reads see it.
+
+        Raises
+        ------
+        CorruptStoreError
+            The first unsound thing, by name.
+        """
+        return VerifyReport({name: verify_table(name, self.seen(name).snapshot()) for name in self.names()})

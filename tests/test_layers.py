@@ -21,12 +21,13 @@ MAX_LINES = 400
 _LAYERS: list[dict[str, str]] = [
     {"": "errors clock options"},
     {"format": "spec names where values"},
-    {"format": "manifest", "objects": "base local memory s3 opening"},
-    {"store": "cache datafile catalog"},
-    {"store": "base"},
-    {"store": "rows table root"},
-    {"maintain": "flush compact vacuum verify", "": "query"},
-    {"butler": "host ddl catalog delta writes storage manager bridge"},
+    {"format": "manifest", "objects": "base checked local memory s3 opening"},
+    {"store": "cache parquet datafile volume catalog"},
+    {"store": "base apply"},
+    {"store": "calls plan rows table records draft root rooted"},
+    {"maintain": "flush compact vacuum verify publish", "": "query"},
+    {"": "root"},
+    {"butler": "host ddl sql violations catalog delta writes bulk storage registry rooted manager bridge"},
 ]
 LAYER_OF = {
     ".".join(part for part in (PACKAGE, folder, stem) if part): number

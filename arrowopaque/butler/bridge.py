@@ -90,7 +90,9 @@ class ArrowDatastoreRegistryBridge(MonolithicDatastoreRegistryBridge):
         if record_class is None:
             raise ValueError("Record class must be provided if records table is given.")
         rows = self._trashed_records(records_table, selected_ids)
-        preserved = None if record_column is None else self._shared_artifacts(records_table, record_column, rows)
+        preserved = (
+            None if record_column is None else self._shared_artifacts(records_table, record_column, rows)
+        )
         found = ((FakeDatasetRef(row["dataset_id"]), record_class.from_record(row)) for row in rows)
         yield found, preserved
         if rows and not dry_run:
@@ -110,7 +112,9 @@ class ArrowDatastoreRegistryBridge(MonolithicDatastoreRegistryBridge):
         emptying in a transaction of its own.
         """
         trash = self._tables.dataset_location_trash
-        query = sqlalchemy.select(trash.columns.dataset_id).where(trash.columns.datastore_name == self.datastoreName)
+        query = sqlalchemy.select(trash.columns.dataset_id).where(
+            trash.columns.datastore_name == self.datastoreName
+        )
         if selected is not None:
             wanted = list(set(selected))
             if not wanted:
@@ -119,7 +123,9 @@ class ArrowDatastoreRegistryBridge(MonolithicDatastoreRegistryBridge):
         with self._db.query(query.with_for_update(skip_locked=True)) as result:
             return sorted(result.scalars())
 
-    def _shared_artifacts(self, records: OpaqueTableStorage, column: str, rows: list[dict[str, Any]]) -> set[str]:
+    def _shared_artifacts(
+        self, records: OpaqueTableStorage, column: str, rows: list[dict[str, Any]]
+    ) -> set[str]:
         """Return the artifacts of the trash that live datasets need too."""
         artifacts = {row[column] for row in rows}
         if not artifacts:

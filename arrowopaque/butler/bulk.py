@@ -97,6 +97,8 @@ def bulk_delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> b
         delete_delta(table, cursor, selection)
         # A key that is deleted again keeps no tombstone: its row goes for good.
         found = {k for match in matches for k in rows_of(match.rows.select(list(key)))} if gone else set()
-        plan = WritePlan(table.spec.arrow_schema.empty_table(), hits=matches, tombstones=[k for k in gone if k in found])
+        plan = WritePlan(
+            table.spec.arrow_schema.empty_table(), hits=matches, tombstones=[k for k in gone if k in found]
+        )
         _commit(table, cursor, base, plan)
     return True

@@ -42,6 +42,7 @@ _CATALOG = ddl.TableSpec(
     [
         ddl.FieldSpec("table_name", dtype=sqlalchemy.String, length=128, primaryKey=True),
         ddl.FieldSpec("manifest", dtype=sqlalchemy.Text, nullable=False),
+        ddl.FieldSpec("fence", dtype=sqlalchemy.BigInteger, nullable=False),
         ddl.FieldSpec("spec", dtype=sqlalchemy.Text, nullable=False),
     ]
 )
@@ -161,4 +162,6 @@ class Catalog:
     def add(self, table: str, spec: TableSpec) -> None:
         """Add a table that is not there yet."""
         text = json.dumps(spec.model_dump(mode="json", exclude_defaults=True))
-        self._db.sync(self._table, keys={"table_name": table}, extra={"manifest": "", "spec": text})
+        self._db.sync(
+            self._table, keys={"table_name": table}, extra={"manifest": "", "fence": 0, "spec": text}
+        )

@@ -123,7 +123,9 @@ def from_lsst(table: str, spec: ddl.TableSpec) -> TableSpec:
             columns=tuple(_column(table, field) for field in spec.fields),
             primary_key=tuple(field.name for field in spec.fields if field.primaryKey),
             unique=tuple(sorted(tuple(columns) for columns in spec.unique)),
-            indexes=tuple(_index(table, index) for index in sorted(spec.indexes, key=lambda index: index.columns)),
+            indexes=tuple(
+                _index(table, index) for index in sorted(spec.indexes, key=lambda index: index.columns)
+            ),
             recycle_ids=spec.recycleIds,
             doc=spec.doc,
         )
@@ -184,7 +186,9 @@ def tombstone_spec(spec: TableSpec) -> ddl.TableSpec:
     for name in spec.primary_key:
         column = spec.by_name[name]
         fields.append(
-            ddl.FieldSpec(name, dtype=_TYPES[column.kind], length=column.length, nbytes=column.nbytes, primaryKey=True)
+            ddl.FieldSpec(
+                name, dtype=_TYPES[column.kind], length=column.length, nbytes=column.nbytes, primaryKey=True
+            )
         )
     fields.append(ddl.FieldSpec(STAMP, dtype=sqlalchemy.BigInteger, nullable=False))
     return ddl.TableSpec(fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["RegistryTable", "TableHandle", "VolumeSource"]
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,13 +20,14 @@ from arrowopaque.butler.ddl import CODECS
 from arrowopaque.butler.host import Cursor
 from arrowopaque.butler.sql import Dialect, Row, TableNames, convert_rows, dialect_for
 from arrowopaque.errors import ConflictError
-from arrowopaque.format.manifest import Key
+from arrowopaque.format.manifest import Key, TableManifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
 from arrowopaque.format.where import In, Where
 from arrowopaque.options import Options
 from arrowopaque.store.base import Base, load_base
-from arrowopaque.store.table import DeltaState, Snapshot, key_table
+from arrowopaque.store.apply import StaleStageError, Stage
+from arrowopaque.store.table import Current, DeltaState, Snapshot, is_intact, key_table
 from arrowopaque.store.volume import Volume
 
 
@@ -127,7 +128,7 @@ class RegistryTable:
         return load_base(self.volume, self.spec, manifest)
 
     def split(self, rows: list[Row]) -> tuple[list[Row], dict[Key, int], str | None]:
-        """Return D, T and C of what the dialect's statements read."""
+        """Return D, T and C's manifest of what the statements read."""
         delta = [row[3:] for row in rows if row[0] == 0]
         buried = [row for row in rows if row[0] == 1]
         manifest = next((row[2] for row in rows if row[0] == 2), None)
@@ -157,9 +158,17 @@ class RegistryTable:
 
     def base_rows(self) -> int:
         """Return the number of rows in data files, tombstoned ones included."""
+        return self.base(self.current().manifest).rows
+
+    def current(self) -> Current:
+        """Return the catalog row."""
         with host.reading(self.db) as cursor:
-            manifest = self.split(cursor.execute(*self.sql.current(self.name)).rows())[2]
-        return self.base(manifest).rows
+            return self.current_at(cursor)
+
+    def current_at(self, cursor: Cursor) -> Current:
+        """Return the catalog row as ``cursor`` sees it."""
+        ((_, fence, manifest, *_rest),) = cursor.execute(*self.sql.current(self.name)).rows()
+        return Current(manifest or None, fence)
 
     # What maintenance asks for.
 
@@ -179,18 +188,23 @@ class RegistryTable:
         """Return the table for maintenance that gives up at once."""
         return RegistryTable(self.db, self.handle, patience=0.0)
 
-    def _state(self, read: tuple[list[Row], dict[Key, int], str | None]) -> DeltaState:
-        rows, tombstones, manifest = read
+    def _state(self, read: list[Row]) -> DeltaState:
+        rows, tombstones, manifest = self.split(read)
         at = self.spec.key_positions
-        return DeltaState({tuple(row[i] for i in at): row for row in rows}, tombstones, manifest)
+        fence = next(row[1] for row in read if row[0] == 2)
+        return DeltaState({tuple(row[i] for i in at): row for row in rows}, tombstones, manifest, fence)
 
     def read(self, limit: int) -> DeltaState:
         """Return at most ``limit`` delta rows, all tombstones and the
-        manifest.
+        catalog row.
         """
         with host.reading(self.db) as cursor:
-            statement, parameters = self.sql.read_some(self.name, limit)
-            return self._state(self.split(cursor.execute(statement, parameters).rows()))
+            return self._state(cursor.execute(*self.sql.read_some(self.name, limit)).rows())
+
+    def raise_fence(self) -> None:
+        """Let every commit find out that a vacuum has listed the store."""
+        with self.exclusive() as held:
+            self.sql.raise_fence(held.cursor, self.name)
 
     @contextmanager
     def exclusive(self) -> Iterator[_Exclusive]:
@@ -210,34 +224,43 @@ class RegistryTable:
                     yield _Exclusive(self, cursor)
                     return
             if clock.monotonic() >= deadline:
-                raise ConflictError(
-                    f"table {self.name!r} was in use for {patience:g} s: try again later"
-                )
+                raise ConflictError(f"table {self.name!r} was in use for {patience:g} s: try again later")
             clock.pause(clock.backoff(attempt))
             attempt += 1
+
+    def transform(self, change: Callable[[Base, str], TableManifest], staged: Stage, fence: int) -> None:
+        """Commit a change of data files that changes no row."""
+        with self.exclusive() as held:
+            now = held.current()
+            if not is_intact(self.volume, staged, now.fence != fence):
+                raise StaleStageError
+            manifest = change(self.base(now.manifest), clock.new_id())
+            held.swap(now.manifest, self.volume.put_manifest(manifest))
 
 
 class _Exclusive:
     def __init__(self, table: RegistryTable, cursor: Cursor) -> None:
         self._table = table
-        self._cursor = cursor
+        self.cursor = cursor
 
     def read(self, keys: Sequence[Key]) -> DeltaState:
         table = self._table
-        where = [In(table.spec.primary_key[0], tuple({key[0] for key in keys}))] if keys else []
-        # A state read with a condition lacks the other tombstones.
-        rows = table.read_state(self._cursor, where)[0] if keys else []
-        tombstones, manifest = table.lock_state(self._cursor, [])
-        return table._state((rows, tombstones, manifest))
+        where = [In(table.spec.primary_key[0], tuple({key[0] for key in keys}))]
+        delta = [row for row in self.cursor.execute(*table.sql.read(table.name, where)).rows() if row[0] == 0]
+        # That has only the tombstones of those keys; all are wanted.
+        return table._state(delta + self.cursor.execute(*table.sql.state(table.name, [])).rows())
+
+    def current(self) -> Current:
+        return self._table.current_at(self.cursor)
 
     def clear(self, rows: Sequence[Key], tombstones: Sequence[Key]) -> None:
         sql = self._table.sql
         for source, keys in ((sql.names.delta, rows), (sql.names.tombstones, tombstones)):
             for start in range(0, len(keys), _CHUNK):
-                sql.delete_keys(self._cursor, source, list(keys[start : start + _CHUNK]))
+                sql.delete_keys(self.cursor, source, list(keys[start : start + _CHUNK]))
 
     def swap(self, old: str | None, new: str) -> None:
-        if not self._table.sql.swap(self._cursor, self._table.name, old, new):
+        if not self._table.sql.swap(self.cursor, self._table.name, old, new):
             raise ConflictError(f"table {self._table.name!r} changed under an exclusive lock")
 
 

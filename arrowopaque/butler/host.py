@@ -176,9 +176,21 @@ def same_database(one: Database, other: Database) -> bool:
     return one._metadata is other._metadata and one._engine is other._engine
 
 
+_EXISTS = {
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
+    "postgresql": (
+        "SELECT count(*) FROM pg_catalog.pg_tables "
+        "WHERE tablename = %s AND schemaname = coalesce(%s, current_schema())"
+    ),
+}
+
+
 def table_exists(db: Database, table: sqlalchemy.Table) -> bool:
-    """Return whether the database really has a table."""
-    return bool(sqlalchemy.inspect(db._engine).has_table(table.name, schema=table.schema))
+    """Return whether the database has a table of exactly this name."""
+    dialect = dialect_name(db)
+    parameters = (table.name,) if dialect == "sqlite" else (table.name, table.schema)
+    with reading(db) as cursor:
+        return bool(cursor.execute(_EXISTS[dialect], parameters).rows()[0][0])
 
 
 def create_table(db: Database, table: sqlalchemy.Table) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 __all__ = ["RegistryBinding"]
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import sqlalchemy
 from lsst.daf.butler import ddl
@@ -19,9 +20,16 @@ from arrowopaque.butler.delta import RegistryTable, TableHandle, VolumeSource
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
 from arrowopaque.errors import ConflictError
 from arrowopaque.format.spec import TableSpec
-from arrowopaque.maintain.flush import flush
+from arrowopaque.maintain.compact import CompactReport, compact
+from arrowopaque.maintain.flush import FlushReport, flush
+from arrowopaque.maintain.publish import publish_entries
+from arrowopaque.maintain.vacuum import VacuumReport, vacuum_table
+from arrowopaque.maintain.verify import VerifyReport, verify_table
 from arrowopaque.options import Options
 from arrowopaque.store.volume import Volume
+
+
+Report = TypeVar("Report")
 
 
 class _Shared:
@@ -51,7 +59,9 @@ class RegistryBinding:
         self._shared = shared
 
     @classmethod
-    def initialize(cls, db: Database, context: StaticTablesContext, options: Options | None) -> RegistryBinding:
+    def initialize(
+        cls, db: Database, context: StaticTablesContext, options: Options | None
+    ) -> RegistryBinding:
         """Declare the static tables, and make the store if they are new."""
         tables = StaticTables.declare(context)
         context.addInitializer(lambda created: create_store(created, tables, options or Options()))
@@ -105,27 +115,30 @@ class RegistryBinding:
         return {name: handle.spec for name, handle in self._shared.handles.items()}
 
     def _add(self, name: str, spec: TableSpec, given: ddl.TableSpec) -> TableHandle:
-        db, catalog = self.db, Catalog(self.db, self._shared.tables.catalog)
-        assert not db.isInTransaction(), "Table creation interrupts transactions."
-        delta = self._create(name, given)
-        tombstones = self._create(tombstone_table(name), tombstone_spec(spec)) if spec.primary_key else None
+        assert not self.db.isInTransaction(), "Table creation interrupts transactions."
+        # On a connection of its own: inside a session of this one the first
+        # CREATE would begin a transaction that nobody commits.
+        db = self.db.clone()
+        catalog = Catalog(db, self._shared.tables.catalog)
+        delta = self._create(db, name, given)
+        tombstones = self._create(db, tombstone_table(name), tombstone_spec(spec)) if spec.primary_key else None
         db.sync(self._shared.tables.meta, keys={"table_name": name})
         catalog.add(name, spec)
         # The first client's spec is the one that files are written with.
         stored = catalog.spec(name) or spec
         return TableHandle.build(db, name, stored, (delta, tombstones), self._shared.source)
 
-    def _create(self, name: str, spec: ddl.TableSpec) -> sqlalchemy.Table:
+    @staticmethod
+    def _create(db: Database, name: str, spec: ddl.TableSpec) -> sqlalchemy.Table:
         """Create a table, failing if the database does not take it.
 
         The host takes its own definition of a table whose CREATE failed for
         an existing one.
         """
-        table = self.db.ensureTableExists(name, spec)
-        if not host.table_exists(self.db, table):
-            host.forget_table(self.db, name)
-            with host.writing(self.db, interrupting=True):
-                host.create_table(self.db, table)
+        table = db.ensureTableExists(name, spec)
+        if not host.table_exists(db, table):
+            host.forget_table(db, name)
+            host.create_table(db, table)
         return table
 
     def _flush_at_open(self, name: str) -> None:
@@ -178,3 +191,38 @@ class RegistryBinding:
         """Return any table of the store, for reading through ``db``."""
         handle = self._shared.handles.get(name) or self._open(name)
         return RegistryTable(db, handle)
+
+    def adopt(self, specs: Mapping[str, TableSpec]) -> None:
+        """Register the tables of another binding."""
+        for name, spec in specs.items():
+            self.register(name, to_lsst(spec))
+
+    def _maintain(self, names: Sequence[str], action: Callable[[RegistryTable], Report]) -> dict[str, Report]:
+        """Do something to all or some tables, then publish the outcome."""
+        reports = {}
+        for name in names or self.names():
+            with self.maintained(name) as table:
+                if table.spec.primary_key:
+                    reports[name] = action(table)
+        publish_entries(self.volume, self.entries())
+        return reports
+
+    def flush(self, *names: str) -> dict[str, FlushReport]:
+        """Move deltas into data files."""
+        return self._maintain(names, flush)
+
+    def compact(self, *names: str) -> dict[str, CompactReport]:
+        """Merge data files."""
+        return self._maintain(names, compact)
+
+    def vacuum(self, retention: float | None) -> dict[str, VacuumReport]:
+        """Delete files that nothing needs any more."""
+        seconds = self.volume.options.retention if retention is None else retention
+        return self._maintain((), lambda table: vacuum_table(table, seconds))
+
+    def verify(self) -> VerifyReport:
+        """Prove the store sound."""
+        reports = {}
+        for name in self.names():
+            reports[name] = verify_table(name, self.readable(self.db, name).snapshot([]))
+        return VerifyReport(reports)

@@ -18,6 +18,10 @@ from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyErro
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
 from arrowopaque.store.calls import Call, Mode, Selection
+from arrowopaque.maintain.compact import CompactReport
+from arrowopaque.maintain.flush import FlushReport
+from arrowopaque.maintain.vacuum import VacuumReport
+from arrowopaque.maintain.verify import VerifyReport
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.rooted import RootedTable
 
@@ -68,7 +72,9 @@ class RootBinding:
         """Return a table that was registered here."""
         if name not in self._registered:
             return None
-        return ArrowOpaqueTableStorage(name, _Backend(self._root, name, Values(self._root.spec(name), CODECS)))
+        return ArrowOpaqueTableStorage(
+            name, _Backend(self._root, name, Values(self._root.spec(name), CODECS))
+        )
 
     def register(self, name: str, spec: ddl.TableSpec) -> ArrowOpaqueTableStorage:
         """Make sure that a table exists; see the manager."""
@@ -101,3 +107,21 @@ class RootBinding:
     def names(self) -> list[str]:
         """Return every table of the store."""
         return self._root.names()
+
+    def flush(self, *names: str) -> dict[str, FlushReport]:
+        """Do nothing: there is no delta between commits."""
+        return {name: FlushReport() for name in names or self.names()}
+
+    def compact(self, *names: str) -> dict[str, CompactReport]:
+        """Merge the data files of all or some tables."""
+        with _as_sql_raises():
+            return self._root.compact(*names)
+
+    def vacuum(self, retention: float | None) -> dict[str, VacuumReport]:
+        """Delete files that nothing needs any more."""
+        with _as_sql_raises():
+            return {"": self._root.vacuum(retention)}
+
+    def verify(self) -> VerifyReport:
+        """Prove the store sound."""
+        return self._root.verify()

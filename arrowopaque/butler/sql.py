@@ -100,9 +100,10 @@ class Dialect(ABC):
 
     def _select(self, tag: int, kept: Sequence[str]) -> str:
         columns = ", ".join(
-            self.quoted[name] if name in kept else self._null(self.spec.by_name[name]) for name in self.spec.names
+            self.quoted[name] if name in kept else self._null(self.spec.by_name[name])
+            for name in self.spec.names
         )
-        # The stamp travels in the second column, the manifest in the third.
+        # The stamp, or C's fence, travels in the second column, the manifest in the third.
         stamp = self.quoted[STAMP] if tag == 1 else self._typed_null("BIGINT")
         source = self.names.delta if tag == 0 else self.names.tombstones
         return f"SELECT {tag}, {stamp}, {self._typed_null('TEXT')}, {columns} FROM {source}"
@@ -110,8 +111,7 @@ class Dialect(ABC):
     def _catalog_select(self) -> str:
         columns = ", ".join(self._null(column) for column in self.spec.columns)
         return (
-            f"SELECT 2, {self._typed_null('BIGINT')}, manifest, {columns} "
-            f"FROM {self.names.catalog} WHERE table_name = {self.mark}"
+            f"SELECT 2, fence, manifest, {columns} FROM {self.names.catalog} WHERE table_name = {self.mark}"
         )
 
     @abstractmethod
@@ -224,6 +224,12 @@ class Dialect(ABC):
             (new, table, old or ""),
         )
         return cursor.rowcount == 1
+
+    def raise_fence(self, cursor: Cursor, table: str) -> None:
+        """Count a vacuum in the catalog row."""
+        cursor.execute(
+            f"UPDATE {self.names.catalog} SET fence = fence + 1 WHERE table_name = {self.mark}", (table,)
+        )
 
     def upsert_clause(self) -> str:
         """Return the ON CONFLICT clause of a replace."""
@@ -366,7 +372,9 @@ class Postgres(Dialect):
         cursor.execute(f"RELEASE SAVEPOINT {self._SAVEPOINT}")
         return True
 
-    def insert_statement(self, names: Sequence[str], rows: list[Row], conflict: str = "") -> tuple[str, list[Any]]:
+    def insert_statement(
+        self, names: Sequence[str], rows: list[Row], conflict: str = ""
+    ) -> tuple[str, list[Any]]:
         """Return one statement that inserts stored rows into D."""
         if not names:
             return "; ".join([f"INSERT INTO {self.names.delta} DEFAULT VALUES{conflict}"] * len(rows)), []

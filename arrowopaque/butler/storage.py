@@ -88,7 +88,9 @@ class RegistryBackend:
             # Row by row, what one row frees the next may take: SQL does that.
             return False
         made = [column for column in spec.columns if column.name not in given]
-        return not any(column.default or column.autoincrement or column.name in spec.primary_key for column in made)
+        return not any(
+            column.default or column.autoincrement or column.name in spec.primary_key for column in made
+        )
 
     def _write_plain(self, mode: Mode, call: Call) -> None:
         """Write to a table without a primary key, which is all delta."""
@@ -138,5 +140,3 @@ class RegistryBackend:
 
     def undo(self, call: Call) -> None:
         """Return nothing: the database's transaction takes writes back."""
-
-

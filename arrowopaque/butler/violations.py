@@ -49,6 +49,10 @@ def refused_columns(spec: TableSpec, dialect: str, rows: pa.Table) -> bool:
             return True
         if _nonempty(column, dialect) and pc.any(pc.equal(data, "")).as_py():
             return True
-        if dialect == "postgresql" and pa.types.is_string(data.type) and pc.any(pc.match_substring(data, "\0")).as_py():
+        if (
+            dialect == "postgresql"
+            and pa.types.is_string(data.type)
+            and pc.any(pc.match_substring(data, "\0")).as_py()
+        ):
             return True
     return False

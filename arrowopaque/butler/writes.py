@@ -44,7 +44,9 @@ def clash_error(table: RegistryTable, cursor: Cursor, names: Sequence[str], row:
         table.sql.insert(cursor, names, [row, row])
     key = ", ".join(f"{table.name}.{name}" for name in table.spec.primary_key)
     origin = sqlite3.IntegrityError(f"UNIQUE constraint failed: {key}")
-    raise sqlalchemy.exc.IntegrityError(f"INSERT INTO {table.sql.names.delta}", None, origin, hide_parameters=True)
+    raise sqlalchemy.exc.IntegrityError(
+        f"INSERT INTO {table.sql.names.delta}", None, origin, hide_parameters=True
+    )
 
 
 def existing_keys(table: RegistryTable, base: Base, keys: Sequence[Row], gone: dict[Key, int]) -> set[Key]:
@@ -54,7 +56,9 @@ def existing_keys(table: RegistryTable, base: Base, keys: Sequence[Row], gone: d
     key = table.spec.primary_key
     found = base.matching(key, keys_to_arrow(table, key, keys), key)
     tombstones = key_table(table.spec, list(gone)) if gone else None
-    return {row for match in live_only(found, tombstones, key) for row in rows_of(match.rows.select(list(key)))}
+    return {
+        row for match in live_only(found, tombstones, key) for row in rows_of(match.rows.select(list(key)))
+    }
 
 
 def owners(
@@ -111,7 +115,9 @@ def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         statement, parameters = sql.insert_statement(call.names, call.rows)
         state_statement, state_parameters = sql.state(table.name, where)
         body = state_statement.removeprefix(sql.small_lock())
-        rows = cursor.execute(f"{sql.small_lock()}{statement}; {body}", [*parameters, *state_parameters]).rows()
+        rows = cursor.execute(
+            f"{sql.small_lock()}{statement}; {body}", [*parameters, *state_parameters]
+        ).rows()
         _, gone, manifest = table.split(rows)
         state = gone, manifest
     else:
@@ -262,7 +268,9 @@ def _numbered(table: RegistryTable, cursor: Cursor, base: Base, call: Call) -> C
     quoted = table.sql.quoted[key]
     highest = cursor.execute(f"SELECT max({quoted}) FROM {table.sql.names.delta}").rows()[0][0] or 0
     if not spec.recycle_ids:
-        used = cursor.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table.handle.delta.name,)).rows()
+        used = cursor.execute(
+            "SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table.handle.delta.name,)
+        ).rows()
         highest = max(highest, used[0][0] or 0)
     assert base.manifest is not None, "data files come from a manifest"
     following = max([highest, *(int(file.max[0] or 0) for file in base.files)]) + 1

@@ -209,16 +209,22 @@ def load(kind: type[Document], data: bytes, where: str) -> Document:
     if not isinstance(version, int) or isinstance(version, bool):
         raise CorruptStoreError(f"{where} is not a {kind.__name__} document: it names no format")
     if version > FORMAT:
-        raise FormatVersionError(f"{where} has format {version}, this release reads up to {FORMAT}: upgrade arrowopaque")
+        raise FormatVersionError(
+            f"{where} has format {version}, this release reads up to {FORMAT}: upgrade arrowopaque"
+        )
     seal = raw.pop(_SEAL, None)
     if seal != _seal(raw):
-        raise CorruptStoreError(f"{where} is altered: its content does not match its seal; restore it from a copy")
+        raise CorruptStoreError(
+            f"{where} is altered: its content does not match its seal; restore it from a copy"
+        )
     try:
         return kind.model_validate(raw)
     except ValidationError as err:
         first = err.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise CorruptStoreError(f"{where} is not a sound {kind.__name__} document: {place}: {first['msg']}") from err
+        raise CorruptStoreError(
+            f"{where} is not a sound {kind.__name__} document: {place}: {first['msg']}"
+        ) from err
 
 
 def digest(data: bytes | memoryview) -> str:
@@ -315,7 +321,11 @@ def paths_are_ours(manifest: TableManifest, spec: TableSpec) -> str | None:
         wanted += [(file.deletes.path, names.Kind.DELETES)] if file.deletes else []
         for path, kind in wanted:
             name = names.parse(path)
-            if name is None or (name.kind, name.table, name.partition) != (kind, manifest.table, partition.number):
+            if name is None or (name.kind, name.table, name.partition) != (
+                kind,
+                manifest.table,
+                partition.number,
+            ):
                 return f"{path!r} is no {kind.value} file of {manifest.table!r}, partition {partition.number}"
             if path in seen:
                 return f"{path} is named twice"

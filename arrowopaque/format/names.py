@@ -31,6 +31,7 @@ PUBLISHED = "manifest.json"
 _TABLES = "tables"
 _MANIFESTS = "manifests"
 _HEX = r"[0-9a-f]{32}"
+_NUMBER = r"(?:0|[1-9][0-9]*)"
 _PLAIN = re.compile(r"[a-z0-9_-]+")
 _MAX_PATH = 1024
 
@@ -90,10 +91,9 @@ def encode_table(table: str) -> str:
     percent-encoded, upper case too, so that names stay apart on file systems
     that fold case.
     """
-    if _PLAIN.fullmatch(table):
-        return table
     encoded = "".join(
-        char if _PLAIN.fullmatch(char) else "".join(f"%{byte:02X}" for byte in char.encode()) for char in table
+        char if _PLAIN.fullmatch(char) else "".join(f"%{byte:02X}" for byte in char.encode())
+        for char in table
     )
     if not encoded or len(encoded) > 240:
         raise ConfigurationError(f"table name {table[:100]!r} is empty or too long to be stored")
@@ -145,18 +145,18 @@ def probe_object(id: str) -> str:
 
 
 _PATTERNS = {
-    Kind.CHAIN: re.compile(rf"{_MANIFESTS}/(?P<version>\d{{20}})\.json"),
+    Kind.CHAIN: re.compile(rf"{_MANIFESTS}/(?P<version>[0-9]{{20}})\.json"),
     Kind.TABLE_MANIFEST: re.compile(
-        rf"{_TABLES}/(?P<table>[^/]+)/{_MANIFESTS}/(?P<version>\d+)-(?P<commit>{_HEX})\.json"
+        rf"{_TABLES}/(?P<table>[^/]+)/{_MANIFESTS}/(?P<version>{_NUMBER})-(?P<commit>{_HEX})\.json"
     ),
     Kind.DATA: re.compile(
-        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>\d+)/(?P<id>{_HEX})\.parquet"
+        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>{_NUMBER})/(?P<id>{_HEX})\.parquet"
     ),
     Kind.INDEX: re.compile(
-        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>\d+)/(?P<id>{_HEX})\.index(?P<index>\d+)\.parquet"
+        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>{_NUMBER})/(?P<id>{_HEX})\.index(?P<index>{_NUMBER})\.parquet"
     ),
     Kind.DELETES: re.compile(
-        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>\d+)/(?P<id>{_HEX})\.dv"
+        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>{_NUMBER})/(?P<id>{_HEX})\.dv"
     ),
     Kind.PROBE: re.compile(rf"probe-(?P<id>{_HEX})"),
 }

@@ -108,7 +108,11 @@ class TableSpec(_Model):
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names):
             raise ValueError(f"duplicate column names in {names}")
-        used = [*self.primary_key, *(n for u in self.unique for n in u), *(n for i in self.indexes for n in i.columns)]
+        used = [
+            *self.primary_key,
+            *(n for u in self.unique for n in u),
+            *(n for i in self.indexes for n in i.columns),
+        ]
         for name in used:
             if name not in names:
                 raise ValueError(f"unknown column {name!r} in a constraint")

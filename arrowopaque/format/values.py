@@ -279,7 +279,10 @@ class Values:
         schema = self.spec.arrow_schema
         if not rows:
             return schema.empty_table()
-        arrays = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
+        arrays = [
+            pa.array(values, field.type)
+            for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+        ]
         return pa.Table.from_arrays(arrays, schema=schema)
 
     def python_rows(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

@@ -61,5 +61,9 @@ def mask(table: pa.Table, where: Where) -> pa.Array | pa.ChunkedArray | None:
 def _term_mask(column: pa.ChunkedArray, term: Term) -> pa.ChunkedArray:
     if isinstance(term, Prefix):
         return pc.fill_null(pc.starts_with(column, term.prefix), False)
-    found = pc.is_in(column, value_set=pa.array(term.values, column.type), skip_nulls=True)
+    values = term.values
+    if pa.types.is_floating(column.type):
+        # Arrow compares bits here; in SQL both zeros are equal and NaN is to nothing.
+        values = (*(value for value in values if value == value), *(-value for value in values if value == 0))
+    found = pc.is_in(column, value_set=pa.array(values, column.type), skip_nulls=True)
     return pc.or_(found, pc.is_null(column)) if term.null else found

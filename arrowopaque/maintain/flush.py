@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from arrowopaque import clock
-from arrowopaque.errors import ConflictError, ObjectMissingError
+from arrowopaque.errors import ConflictError
 from arrowopaque.format.manifest import Key, Partition, TableManifest
 from arrowopaque.format.values import Values
 from arrowopaque.store.apply import StaleStageError, Stage, compose, stage
 from arrowopaque.store.base import Base, Hits, hits_of, load_base
-from arrowopaque.store.table import DeltaState, Exclusive, MaintainedTable, key_table
+from arrowopaque.store.table import DeltaState, Exclusive, MaintainedTable, is_intact, key_table
 
 _TRIES = 5
 
@@ -101,9 +101,12 @@ def _second_phase(
     ]
     if not moved and not folded:
         return None
-    staged = _still_there(table, staged, before)
+    if not is_intact(table.volume, staged, now.fence != before.fence):
+        staged = _stage(table, before)
     base = load_base(table.volume, table.spec, now.manifest)
-    hits = hits_of(base.matching(table.spec.primary_key, key_table(table.spec, folded), table.spec.primary_key))
+    hits = hits_of(
+        base.matching(table.spec.primary_key, key_table(table.spec, folded), table.spec.primary_key)
+    )
     kept = set(moved)
     hits.update(_hidden(base, table, staged, [key for key in before.rows if key not in kept]))
     if not moved:
@@ -135,17 +138,3 @@ def _pretend(table: MaintainedTable, partitions: tuple[Partition, ...]) -> Table
         partitions=partitions,
         next_partition=0,
     )
-
-
-def _still_there(table: MaintainedTable, staged: Stage, before: DeltaState) -> Stage:
-    """Stage again what a vacuum may have taken for garbage.
-
-    Requires: every other writer, vacuum too, is kept out.
-    """
-    if clock.monotonic() - staged.at < table.volume.options.retention / 2:
-        return staged
-    try:
-        missing = [path for path in staged.objects() if table.volume.store.size(path) is None]
-    except ObjectMissingError:
-        missing = [""]
-    return _stage(table, before) if missing else staged

@@ -147,7 +147,7 @@ class S3Store(CheckedStore):
                         f"the server of {self.uri} has no conditional writes ({code}); choose another"
                     ) from exc
                 # Refused, in conflict with another write, or no answer that tells.
-                if isinstance(exc, FileExistsError) or status in (0, 409, 412) or status >= 500:
+                if status in (0, 409, 412) or status >= 500:
                     return exc
                 raise
         return None

@@ -78,12 +78,18 @@ def sort_rows(rows: pa.Table, columns: Iterable[str]) -> pa.Table:
     return rows.take(order).combine_chunks()
 
 
-def _write_index(volume: Volume, spec: TableSpec, rows: pa.Table, place: tuple[str, int, str], number: int) -> IndexFile:
+def _write_index(
+    volume: Volume, spec: TableSpec, rows: pa.Table, place: tuple[str, int, str], number: int
+) -> IndexFile:
     columns = spec.lookups[number]
     table = rows.select(list(columns)).append_column(POSITION, pa.array(np.arange(rows.num_rows), pa.int64()))
     table = sort_rows(table.filter(pc.is_valid(table.column(0))), [*columns, POSITION])
-    schema = pa.schema([*(spec.exact_schema.field(name) for name in columns), pa.field(POSITION, pa.int64(), False)])
-    encoded = encode(table, schema, _notes(spec.by_name[name] for name in columns), volume.options.row_group_rows)
+    schema = pa.schema(
+        [*(spec.exact_schema.field(name) for name in columns), pa.field(POSITION, pa.int64(), False)]
+    )
+    encoded = encode(
+        table, schema, _notes(spec.by_name[name] for name in columns), volume.options.row_group_rows
+    )
     path = names.index_file(*place, number)
     volume.store.put(path, encoded.data)
     return IndexFile(path=path, columns=columns, **encoded.facts)
@@ -129,7 +135,9 @@ def _leading(spec: TableSpec, rows: pa.Table) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-def stage(volume: Volume, spec: TableSpec, table: str, manifest: TableManifest | None, rows: pa.Table) -> Stage:
+def stage(
+    volume: Volume, spec: TableSpec, table: str, manifest: TableManifest | None, rows: pa.Table
+) -> Stage:
     """Write rows as new data files.
 
     Parameters
@@ -162,7 +170,9 @@ def stage(volume: Volume, spec: TableSpec, table: str, manifest: TableManifest |
     return Stage(tuple(staged))
 
 
-def store_files(volume: Volume, spec: TableSpec, table: str, number: int, rows: pa.Table) -> tuple[DataFile, ...]:
+def store_files(
+    volume: Volume, spec: TableSpec, table: str, number: int, rows: pa.Table
+) -> tuple[DataFile, ...]:
     """Store sorted rows as data files of one partition."""
     cuts = cut(_leading(spec, rows), volume.options.partition_rows)
     return tuple(
@@ -186,7 +196,9 @@ def split_rows(
     return result
 
 
-def _with_deletes(volume: Volume, table: str, partition: int, file: DataFile, hits: Positions) -> DataFile | None:
+def _with_deletes(
+    volume: Volume, table: str, partition: int, file: DataFile, hits: Positions
+) -> DataFile | None:
     """Return a file with more positions deleted; `None` if none is left."""
     deleted = read_deletes(volume.store, file.deletes) if file.deletes else BitMap()
     deleted |= BitMap(hits.astype(np.uint32))

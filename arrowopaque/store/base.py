@@ -144,7 +144,9 @@ class Base:
         position = file.take(at, [POSITION]).column(POSITION)
         return np.sort(position.to_numpy().astype(np.int64))
 
-    def _filtered(self, file: SortedFile, positions: Positions, where: Where, names: Sequence[str]) -> Iterator[Match]:
+    def _filtered(
+        self, file: SortedFile, positions: Positions, where: Where, names: Sequence[str]
+    ) -> Iterator[Match]:
         if len(positions) and where:
             columns = list(dict.fromkeys(term.column for term in where))
             keep = mask(file.take(positions, columns), where)
@@ -160,7 +162,9 @@ class Base:
             # A file needs at least one column to be read for its row count.
             for start, block in file.blocks(columns or list(self.spec.primary_key[:1])):
                 keep = np.ones(block.num_rows, dtype=bool)
-                gone = deleted[np.searchsorted(deleted, start) : np.searchsorted(deleted, start + block.num_rows)]
+                gone = deleted[
+                    np.searchsorted(deleted, start) : np.searchsorted(deleted, start + block.num_rows)
+                ]
                 keep[gone - start] = False
                 found = mask(block, where)
                 if found is not None:
@@ -187,7 +191,9 @@ class Base:
         if not len(values) or not self.files:
             return
         exact = len(columns) > 1
-        sorted_by = next((c for c in (self.spec.primary_key, *self.spec.lookups) if c[: len(columns)] == columns), None)
+        sorted_by = next(
+            (c for c in (self.spec.primary_key, *self.spec.lookups) if c[: len(columns)] == columns), None
+        )
         assert sorted_by is not None, f"{columns} are not kept sorted"
         by_key = sorted_by == self.spec.primary_key
         for entry in self._files_between(None, None, values) if by_key else self.files:
@@ -264,4 +270,4 @@ def load_base(volume: Volume, spec: TableSpec, name: str | None) -> Base:
         base = Base(volume, spec, manifest)
         return base, 500 * (1 + len(base.files))
 
-    return volume.cache.load((name, "base", volume.options), make)
+    return volume.cache.load((name, "base", volume), make)

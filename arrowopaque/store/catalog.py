@@ -80,12 +80,16 @@ class FileChain:
         """
         start = hint or self.published() or self.read(1)
         if start is None:
-            raise CorruptStoreError(f"{self._volume.store.uri} has no {names.chain_manifest(1)}: the chain is lost")
+            raise CorruptStoreError(
+                f"{self._volume.store.uri} has no {names.chain_manifest(1)}: the chain is lost"
+            )
         newest = start
         for meta in self.after(start.version):
             newest = meta
         if newest.stub:
-            raise CorruptStoreError(f"{self._volume.store.uri}: the newest manifest, {newest.version}, is a stub")
+            raise CorruptStoreError(
+                f"{self._volume.store.uri}: the newest manifest, {newest.version}, is a stub"
+            )
         return newest
 
     def append(self, meta: MetaTable) -> Outcome:

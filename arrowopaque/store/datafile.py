@@ -128,7 +128,10 @@ class SortedFile:
 
     def locate_range(self, low: Any, high: Any | None) -> Positions:
         """Return where the leading column is in ``[low, high)``."""
-        ends = comparable(pa.array([low], self._kind)), None if high is None else comparable(pa.array([high], self._kind))
+        ends = (
+            comparable(pa.array([low], self._kind)),
+            None if high is None else comparable(pa.array([high], self._kind)),
+        )
         bounds = self._bounds()
         groups = range(self.object.groups)
         if bounds is not None:
@@ -208,7 +211,9 @@ def read_deletes(store: ObjectStore, entry: Deletes) -> BitMap:
     """
     data = store.get(entry.path)
     if len(data) != entry.bytes or digest(data) != entry.digest:
-        raise CorruptStoreError(f"deletion vector {store.uri}/{entry.path} is altered; restore it from a copy")
+        raise CorruptStoreError(
+            f"deletion vector {store.uri}/{entry.path} is altered; restore it from a copy"
+        )
     return BitMap.deserialize(data)
 
 

@@ -122,7 +122,9 @@ class TableDraft:
         """Return who has the values of ``columns`` that the call gives."""
         schema = self.spec.arrow_schema
         given = zip(*call.keys(columns), strict=True)
-        wanted = pa.table([pa.array(v, schema.field(n).type) for n, v in zip(columns, given, strict=True)], list(columns))
+        wanted = pa.table(
+            [pa.array(v, schema.field(n).type) for n, v in zip(columns, given, strict=True)], list(columns)
+        )
         key = self.spec.primary_key
         names = list(dict.fromkeys([*key, *columns]))
         gone = key_table(self.spec, list(self._gone)) if self._gone else None
@@ -199,7 +201,11 @@ class TableDraft:
     def settle(self) -> None:
         """Put what is still in memory into files."""
         if self._gone:
-            hits = hits_of(self._base.matching(self.spec.primary_key, key_table(self.spec, list(self._gone)), self.spec.primary_key))
+            hits = hits_of(
+                self._base.matching(
+                    self.spec.primary_key, key_table(self.spec, list(self._gone)), self.spec.primary_key
+                )
+            )
             self._do(list(self._gone), self.spec.arrow_schema.empty_table(), Mode.REPLACE, hits)
         for mode in Mode:
             rows = [row for row, how in self._rows.values() if how is mode]
@@ -210,7 +216,10 @@ class TableDraft:
     def restage(self) -> None:
         """Write the files again: a vacuum may have taken them."""
         base = load_base(self._volume, self.spec, self.start)
-        steps = [replace(s, staged=stage(self._volume, self.spec, self.name, base.manifest, s.rows)) for s in self._steps]
+        steps = [
+            replace(s, staged=stage(self._volume, self.spec, self.name, base.manifest, s.rows))
+            for s in self._steps
+        ]
         self._steps = tuple(steps)
 
     def commit_onto(self, current: str | None, commit: str) -> TableManifest:
@@ -268,7 +277,9 @@ def _without(manifest: TableManifest | None, known: set[str]) -> TableManifest |
     if manifest is None:
         return None
     partitions = tuple(
-        partition.model_copy(update={"files": tuple(file for file in partition.files if file.path not in known)})
+        partition.model_copy(
+            update={"files": tuple(file for file in partition.files if file.path not in known)}
+        )
         for partition in manifest.partitions
     )
     return manifest.model_copy(update={"partitions": partitions})

@@ -248,7 +248,9 @@ class ParquetObject:
         self._cache = cache
 
     def _corrupt(self, reason: str) -> CorruptStoreError:
-        return CorruptStoreError(f"data file {self._store.uri}/{self.entry.path}: {reason}; restore it from a copy")
+        return CorruptStoreError(
+            f"data file {self._store.uri}/{self.entry.path}: {reason}; restore it from a copy"
+        )
 
     @property
     def footer(self) -> _Footer:
@@ -349,7 +351,9 @@ class ParquetObject:
                 runs[-1] = (runs[-1][0], start + length - runs[-1][0])
             else:
                 runs.append((start, length))
-        parts = list(zip([start for start, _ in runs], self._store.get_ranges(self.entry.path, runs), strict=True))
+        parts = list(
+            zip([start for start, _ in runs], self._store.get_ranges(self.entry.path, runs), strict=True)
+        )
         starts = [start for start, _ in parts]
         for start, length, g, c in chunks:
             at, data = parts[bisect_right(starts, start) - 1]

@@ -66,7 +66,9 @@ def without_repeats(rows: pa.Table, key: Sequence[str], mode: Mode) -> pa.Table:
 _ORDER = "arrowopaque_order"
 
 
-def plan_write(base: Base, rows: pa.Table, mode: Mode, delta: Sequence[Row], gone: Collection[Key]) -> WritePlan:
+def plan_write(
+    base: Base, rows: pa.Table, mode: Mode, delta: Sequence[Row], gone: Collection[Key]
+) -> WritePlan:
     """Work out which rows to write and what they displace.
 
     Parameters
@@ -129,7 +131,9 @@ def _unique_clashes(
         names = list(dict.fromkeys([*spec.primary_key, *columns]))
         for match in base.matching(columns, rows, names):
             held = zip(
-                rows_of(match.rows.select(list(columns))), rows_of(match.rows.select(list(spec.primary_key))), strict=True
+                rows_of(match.rows.select(list(columns))),
+                rows_of(match.rows.select(list(spec.primary_key))),
+                strict=True,
             )
             owner.update({values: k for values, k in held if k not in gone})
         for i, values in enumerate(rows_of(rows.select(list(columns)))):

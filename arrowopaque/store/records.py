@@ -173,6 +173,9 @@ class Records:
         wanted = []
         for row in rows:
             given = [(column, row[column.name]) for column in columns]
+            for column, value in given:
+                if isinstance(value, list | set | dict):
+                    raise TypeError(f"column {column.name!r}: a delete needs one value a row, got {value!r}")
             found = tuple(None if value is None else self._sought(column, value) for column, value in given)
             if _NOWHERE not in found:
                 wanted.append(found)
@@ -196,13 +199,28 @@ class Records:
             terms = []
             for i, (name, values) in enumerate(zip(names, by_column, strict=True)):
                 constant_null = None in values and i not in varying
-                terms.append(In(name, tuple(value for value in values if value is not None), null=constant_null))
+                terms.append(
+                    In(name, tuple(value for value in values if value is not None), null=constant_null)
+                )
             return Selection(tuple(terms))
         tuples = frozenset(row for row in wanted if None not in row)
         if not tuples:
             return None
-        where = tuple(In(name, tuple(set(values))) for name, values in zip(names, zip(*tuples, strict=True), strict=True))
+        where = tuple(
+            In(name, tuple(set(values)))
+            for name, values in zip(names, zip(*tuples, strict=True), strict=True)
+        )
         return Selection(where, tuple(names), tuples)
+
+    def _can_match(self, column: Column, values: Iterable[Any]) -> bool:
+        """Return whether all values have a stored form."""
+        try:
+            for value in values:
+                if value is not None:
+                    self._values.sought(column, value)
+        except RejectedValueError:
+            return False
+        return True
 
     def _sought(self, column: Column, value: Any) -> Any:
         try:
@@ -220,7 +238,10 @@ class Records:
                 terms.append(Prefix(column.name, str(value[:-1])))
                 continue
             several = isinstance(value, list | tuple | set)
-            given = value if several else [value]
+            given = list(value) if several else [value]
+            if several and not self._can_match(column, given):
+                # What has no common order the SQL manager refuses, like this.
+                sorted({one for one in given if one is not None})
             found = {self._sought(column, one) for one in given if one is not None} - {_NOWHERE}
             # NULL among the values of a list matches NULL, and alone it does too.
             term = In(column.name, tuple(found), null=any(one is None for one in given))

@@ -49,7 +49,12 @@ class Root:
     @staticmethod
     def _begin_chain(volume: Volume) -> None:
         first = MetaTable(
-            store=volume.id, version=1, parent=None, commit=clock.new_id(), created=clock.now(), writer=_writer()
+            store=volume.id,
+            version=1,
+            parent=None,
+            commit=clock.new_id(),
+            created=clock.now(),
+            writer=_writer(),
         )
         FileChain(volume).append(first)
 
@@ -104,12 +109,19 @@ class Root:
             return self._chain.head(hint)
         published = self._chain.published()
         if published is None:
-            raise ObjectMissingError(f"{self.uri}: its registry has not published a state yet: flush it first")
+            raise ObjectMissingError(
+                f"{self.uri}: its registry has not published a state yet: flush it first"
+            )
         return published
 
     def entries(self) -> Mapping[str, TableEntry]:
         """Return every table's spec and manifest at the current moment."""
         return self._head.tables
+
+    @property
+    def head(self) -> MetaTable:
+        """The meta-table that reads see."""
+        return self._head
 
     @property
     def version(self) -> int:

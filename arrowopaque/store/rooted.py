@@ -2,33 +2,69 @@
 
 from __future__ import annotations
 
-__all__ = ["RootedTable"]
+__all__ = ["RootedFiles", "RootedTable"]
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import pyarrow as pa
 
 from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyError
+from arrowopaque.format.manifest import MetaTable, TableEntry, TableManifest
 from arrowopaque.format.spec import ColumnKind
 from arrowopaque.format.values import RejectedValueError, Values
 from arrowopaque.format.where import In, Term
 from arrowopaque.options import Options
-from arrowopaque.store.base import rows_of
+from arrowopaque.store.apply import StaleStageError, Stage
+from arrowopaque.store.base import Base, load_base, rows_of
 from arrowopaque.store.calls import Call, Mode, Selection
-from arrowopaque.store.draft import TableDraft
-from arrowopaque.store.table import Snapshot
+from arrowopaque.store.root import Root
+from arrowopaque.store.table import Current, Snapshot
 from arrowopaque.store.volume import Volume
 
 
-class _Root(Protocol):
-    def check_writeable(self) -> None: ...
-    def transaction(self, savepoint: bool = False) -> AbstractContextManager[None]: ...
-    def draft(self, name: str) -> TableDraft: ...
-    def seen(self, name: str) -> TableDraft: ...
+class RootedFiles:
+    """A table of a root, as a compaction sees it.
+
+    Parameters
+    ----------
+    root
+        The root.
+    name
+        The table.
+    """
+
+    def __init__(self, root: Root, name: str) -> None:
+        self._root = root
+        self.name = name
+        self.spec = root.spec(name)
+
     @property
-    def volume(self) -> Volume: ...
+    def volume(self) -> Volume:
+        """The store that it lies in."""
+        return self._root.volume
+
+    def current(self) -> Current:
+        """Return the newest manifest; the chain has a fence of its own."""
+        self._root.refresh()
+        return Current(self._root.entries()[self.name].manifest, 0)
+
+    def base(self, manifest: str | None) -> Base:
+        """Return the data files at a manifest."""
+        return load_base(self.volume, self.spec, manifest)
+
+    def transform(self, change: Callable[[Base, str], TableManifest], staged: Stage, fence: int) -> None:
+        """Commit a change of data files that changes no row."""
+
+        def build(head: MetaTable, commit: str) -> dict[str, TableEntry]:
+            manifest = change(self.base(head.tables[self.name].manifest), commit)
+            entry = TableEntry(spec=self.spec, manifest=self.volume.put_manifest(manifest))
+            return {**head.tables, self.name: entry}
+
+        def restage() -> None:
+            raise StaleStageError
+
+        self._root.commit(build, restage)
 
 
 class RootedTable:
@@ -44,7 +80,7 @@ class RootedTable:
         Its values' stored form.
     """
 
-    def __init__(self, root: _Root, name: str, values: Values) -> None:
+    def __init__(self, root: Root, name: str, values: Values) -> None:
         self._root = root
         self._name = name
         self.values = values

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-__all__ = ["DeltaState", "Exclusive", "MaintainedTable", "Snapshot"]
+__all__ = [
+    "CompactedTable",
+    "Current",
+    "DeltaState",
+    "Exclusive",
+    "MaintainedTable",
+    "Snapshot",
+    "is_intact",
+    "key_table",
+]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from arrowopaque.format.manifest import Key
+from arrowopaque import clock
+from arrowopaque.format.manifest import Key, TableManifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.where import In, Where, mask
-from arrowopaque.store.apply import sort_rows
+from arrowopaque.store.apply import Stage, sort_rows
 from arrowopaque.store.base import Base, live_only
 from arrowopaque.store.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A catalog row."""
+
+    manifest: str | None
+    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +47,8 @@ class DeltaState:
     """Stamp of each tombstone."""
     manifest: str | None
     """Name of the current manifest."""
+    fence: int = 0
+    """Number of vacuums that have listed the table."""
 
 
 class Exclusive(Protocol):
@@ -39,6 +59,9 @@ class Exclusive(Protocol):
         manifest.
         """
 
+    def current(self) -> Current:
+        """Return the catalog row."""
+
     def clear(self, rows: Sequence[Key], tombstones: Sequence[Key]) -> None:
         """Delete delta rows and tombstones by key."""
 
@@ -46,8 +69,8 @@ class Exclusive(Protocol):
         """Make ``new`` the current manifest if ``old`` is."""
 
 
-class MaintainedTable(Protocol):
-    """What maintenance asks of a table, whatever its binding."""
+class CompactedTable(Protocol):
+    """What a compaction asks of a table, whatever its binding."""
 
     name: str
     spec: TableSpec
@@ -56,9 +79,38 @@ class MaintainedTable(Protocol):
     def volume(self) -> Volume:
         """The store that it lies in."""
 
+    def current(self) -> Current:
+        """Return the catalog row."""
+
+    def base(self, manifest: str | None) -> Base:
+        """Return the data files at a manifest."""
+
+    def transform(self, change: Callable[[Base, str], TableManifest], staged: Stage, fence: int) -> None:
+        """Commit a change of data files that changes no row.
+
+        Parameters
+        ----------
+        change
+            Makes the next manifest from the current state and the commit's
+            id, and raises if it cannot.
+        staged
+            The files that ``change`` adds.
+        fence
+            The fence before they were written.
+
+        Raises
+        ------
+        StaleStageError
+            A vacuum has taken them.
+        """
+
+
+class MaintainedTable(CompactedTable, Protocol):
+    """What maintenance asks of a table with a delta."""
+
     def read(self, limit: int) -> DeltaState:
         """Return at most ``limit`` delta rows, all tombstones and the
-        manifest, at one moment and without a lock.
+        catalog row, at one moment and without a lock.
         """
 
     def exclusive(self) -> AbstractContextManager[Exclusive]:
@@ -69,6 +121,22 @@ class MaintainedTable(Protocol):
         ConflictError
             The lock could not be had in time.
         """
+
+    def raise_fence(self) -> None:
+        """Let every commit find out that a vacuum has listed the store."""
+
+
+def is_intact(volume: Volume, staged: Stage, passed: bool) -> bool:
+    """Return whether staged files are still there for a commit.
+
+    They are looked at when a vacuum has raised its fence since (``passed``),
+    or when they have been waiting for half of the retention.
+
+    Requires: every other writer, vacuum too, is kept out.
+    """
+    if not passed and clock.monotonic() - staged.at < volume.options.retention / 2:
+        return True
+    return all(volume.store.size(path) is not None for path in staged.objects())
 
 
 def key_table(spec: TableSpec, keys: Sequence[Key]) -> pa.Table:
@@ -98,14 +166,21 @@ class Snapshot:
         """
         spec = self.base.spec
         by_key = any(isinstance(term, In) and term.column in spec.primary_key[:1] for term in where)
+        schema = pa.schema([spec.arrow_schema.field(name) for name in names])
         if not by_key:
-            yield from (rows.select(list(names)) for rows in self._parts(where, names))
+            yield from (_shaped(rows, schema) for rows in self._parts(where, names))
             return
-        parts = [part for part in self._parts(where, [*dict.fromkeys([*names, *spec.primary_key])]) if part.num_rows]
+        parts = [
+            part
+            for part in self._parts(where, [*dict.fromkeys([*names, *spec.primary_key])])
+            if part.num_rows
+        ]
         if len(parts) == 1 and not self.delta.num_rows:
-            yield parts[0].select(list(names))
+            yield _shaped(parts[0], schema)
         elif parts:
-            yield sort_rows(pa.concat_tables(parts), spec.primary_key).select(list(names))
+            wide = pa.schema([spec.arrow_schema.field(name) for name in parts[0].column_names])
+            rows = pa.concat_tables([_shaped(part, wide) for part in parts])
+            yield _shaped(sort_rows(rows, spec.primary_key), schema)
 
     def _parts(self, where: Where, names: Sequence[str]) -> Iterator[pa.Table]:
         spec = self.base.spec
@@ -118,3 +193,8 @@ class Snapshot:
             columns = list(dict.fromkeys([*names, *(spec.primary_key if self.gone is not None else ())]))
             for match in live_only(self.base.matches(where, columns), self.gone, spec.primary_key):
                 yield match.rows.select(list(names))
+
+
+def _shaped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the columns of ``schema`` with its own nullability."""
+    return pa.Table.from_arrays([rows.column(name) for name in schema.names], schema=schema)

@@ -89,7 +89,9 @@ def read_marker(store: ObjectStore) -> Marker | None:
     return load(Marker, data, f"{store.uri}/{names.MARKER}")
 
 
-def open_volume(store: ObjectStore, *, id: str | None = None, binding: str | None = None, options: Options | None = None) -> Volume:
+def open_volume(
+    store: ObjectStore, *, id: str | None = None, binding: str | None = None, options: Options | None = None
+) -> Volume:
     """Open the store at a root.
 
     Parameters

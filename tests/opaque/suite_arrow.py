@@ -25,11 +25,15 @@ def _objects(subject: Subject) -> dict[str, bytes]:
     return {str(path.relative_to(base)): path.read_bytes() for path in base.rglob("*") if path.is_file()}
 
 
+def _data_files(subject: Subject) -> list[Path]:
+    """Find the files that hold rows; those of indexes have a longer name."""
+    base = Path(str(subject.repository.base))
+    return [path for path in base.rglob("*.parquet") if ".index" not in path.name]
+
+
 def _stored_rows(subject: Subject) -> list[dict[str, Any]]:
     """Read the data files of a local store as any Parquet reader would."""
-    base = Path(str(subject.repository.base))
-    files = [path for path in base.rglob("*.parquet") if "partition=" in str(path)]
-    return [item for path in files for item in pq.ParquetFile(path).read().to_pylist()]
+    return [item for path in _data_files(subject) for item in pq.ParquetFile(path).read().to_pylist()]
 
 
 def _sorted(found: pa.Table) -> list[dict[str, Any]]:
@@ -279,11 +283,12 @@ class Maintenance(SuiteBase):
         table.delete([])
         subject.flush()
         subject.manager.compact()
-        data = [name for name in _objects(subject) if name.endswith(".parquet")]
+        files = set(_data_files(subject))
+        assert files
         subject.manager.vacuum(retention=3600)
-        assert set(data) <= set(_objects(subject))
+        assert set(_data_files(subject)) == files
         subject.manager.vacuum(retention=0)
-        assert not set(data) & set(_objects(subject))
+        assert not _data_files(subject)
         assert_holds(table, [])
 
     @needs("arrow", "local")
@@ -293,8 +298,7 @@ class Maintenance(SuiteBase):
         subject.table(specs.standard(), *rows(range(4)))
         subject.flush()
         subject.manager.verify()
-        base = Path(str(subject.repository.base))
-        victim = next(path for path in base.rglob("*.parquet") if "partition=" in str(path))
+        (victim,) = _data_files(subject)
         victim.write_bytes(victim.read_bytes()[:-9] + b"x" * 9)
         with pytest.raises(CorruptStoreError, match=victim.name):
             subject.manager.verify()

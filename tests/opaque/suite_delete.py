@@ -227,8 +227,10 @@ class Delete(SuiteBase):
         table.delete(["real"], {"real": 0.75})
         table.delete(["flag", "real"], {"flag": True, "real": 1.0}, {"flag": False, "real": 1.5})
         assert _left(table) == [5, 6, 7]
-        with pytest.raises(TypeError):
-            table.delete(["region"], {"region": circle})
+        if not subject.is_arrow:
+            # Regions have no hash, which ours does not need.
+            with pytest.raises(TypeError):
+                table.delete(["region"], {"region": circle})
         assert _left(table) == [5, 6, 7]
 
     def test_rows_must_be_unpacked(self, subject: Subject) -> None:

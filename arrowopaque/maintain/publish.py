@@ -1,0 +1,44 @@
+"""Publish: the copy of the meta-table that needs no registry to be read."""
+
+from __future__ import annotations
+
+__all__ = ["publish_entries"]
+
+import socket
+from collections.abc import Mapping
+
+from arrowopaque import clock
+from arrowopaque.format import names
+from arrowopaque.format.manifest import MetaTable, TableEntry, load
+from arrowopaque.errors import ObjectMissingError
+from arrowopaque.format.spec import TableSpec
+from arrowopaque.store.volume import Volume, publish
+
+
+def publish_entries(volume: Volume, entries: Mapping[str, tuple[str | None, TableSpec]]) -> None:
+    """Publish a registry's tables, unless they are published already.
+
+    Parameters
+    ----------
+    volume
+        The store.
+    entries
+        Manifest and spec of each table, all of one moment.
+    """
+    tables = {name: TableEntry(spec=spec, manifest=manifest) for name, (manifest, spec) in entries.items()}
+    try:
+        last = load(MetaTable, volume.store.get(names.PUBLISHED), f"{volume.store.uri}/{names.PUBLISHED}")
+    except ObjectMissingError:
+        last = None
+    if last is not None and last.tables == tables:
+        return
+    meta = MetaTable(
+        store=volume.id,
+        version=last.version + 1 if last else 1,
+        parent=last.version if last else None,
+        commit=clock.new_id(),
+        created=clock.now(),
+        writer=socket.gethostname(),
+        tables=tables,
+    )
+    publish(volume, meta)

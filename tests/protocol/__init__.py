@@ -1,0 +1,1 @@
+"""The commit protocol, one forced interleaving a test."""

@@ -1,0 +1,78 @@
+"""Repositories in which bulk starts at two rows, and clients to race in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.protocol.crew import Crew, watch_steps
+from tests.support.postgres import PostgresServer
+from tests.support.subjects import RegistrySubject, Site, open_repository
+
+DRIVERS = ("postgresql+psycopg2", "postgresql+psycopg")
+
+_OPTIONS = {"bulk_rows": 2, "flush_at_open": 0, "lock_timeout": 20.0}
+
+
+@pytest.fixture(scope="session")
+def _postgres_urls(postgres_server: PostgresServer) -> dict[str, str]:
+    database = postgres_server.new_database()
+    return {driver: database.url(driver) for driver in DRIVERS}
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    """The driver that PostgreSQL is spoken to through."""
+    return str(request.param)
+
+
+@pytest.fixture
+def postgres(driver: str, _postgres_urls: dict[str, str], tmp_path: Path) -> Iterator[RegistrySubject]:
+    """A client of an empty repository of ours on PostgreSQL."""
+    site = Site(tmp_path, postgres=_postgres_urls[driver])
+    with open_repository("arrow-postgres-local", site, option_values=dict(_OPTIONS)) as client:
+        yield client
+
+
+@pytest.fixture
+def plain_postgres(driver: str, _postgres_urls: dict[str, str], tmp_path: Path) -> Iterator[RegistrySubject]:
+    """A client of an empty repository of the SQL manager on PostgreSQL."""
+    with open_repository("sql-postgres", Site(tmp_path, postgres=_postgres_urls[driver])) as client:
+        yield client
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[RegistrySubject]:
+    """A client of an empty repository of ours on SQLite."""
+    with open_repository("arrow-sqlite-local", Site(tmp_path), option_values=dict(_OPTIONS)) as client:
+        yield client
+
+
+@pytest.fixture
+def plain_sqlite(tmp_path: Path) -> Iterator[RegistrySubject]:
+    """A client of an empty repository of the SQL manager on SQLite."""
+    with open_repository("sql-sqlite", Site(tmp_path)) as client:
+        yield client
+
+
+@pytest.fixture(params=["sqlite", *DRIVERS])
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RegistrySubject]:
+    """A client of an empty repository of ours on every database."""
+    if request.param == "sqlite":
+        kind, site = "arrow-sqlite-local", Site(tmp_path)
+    else:
+        urls = request.getfixturevalue("_postgres_urls")
+        kind, site = "arrow-postgres-local", Site(tmp_path, postgres=urls[request.param])
+    with open_repository(kind, site, option_values=dict(_OPTIONS)) as client:
+        yield client
+
+
+@pytest.fixture
+def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
+    """Threads for the clients; every step of theirs is reported."""
+    watch_steps(monkeypatch)
+    crew = Crew()
+    yield crew
+    crew.close()

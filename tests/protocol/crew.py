@@ -1,0 +1,168 @@
+"""Clients in threads of their own, stopped and watched at exact steps."""
+
+from __future__ import annotations
+
+__all__ = ["Crew", "Pause", "before", "staged", "writes"]
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pytest
+
+from arrowopaque.butler.host import Cursor
+from arrowopaque.maintain import flush as flush_module
+from tests.support.subjects import RegistrySubject
+
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds after which a step that never comes fails the test."""
+
+_STAGED = "-- staged"
+_current = threading.local()
+
+
+class Pause:
+    """Stops a client before one step until it is let go.
+
+    A step is a SQL statement on the driver's cursor, or a pseudo-statement
+    when a flush has staged its files.
+    """
+
+    def __init__(self, at: Callable[[str], bool], *, skip: int = 0) -> None:
+        self._at = at
+        self._left = skip
+        self._reached = threading.Event()
+        self._opened = threading.Event()
+
+    def step(self, statement: str) -> None:
+        if self._reached.is_set() or not self._at(statement):
+            return
+        if self._left:
+            self._left -= 1
+            return
+        self._reached.set()
+        if not self._opened.wait(PATIENCE):
+            raise TimeoutError(f"nobody let the client go at {statement!r}")
+
+    def wait(self) -> None:
+        """Wait until the client has come to the step."""
+        assert self._reached.wait(PATIENCE), "the client never came to the step"
+
+    def let_go(self) -> None:
+        self._opened.set()
+
+
+def before(*words: str) -> Callable[[str], bool]:
+    """Match statements that hold all of ``words``."""
+    return lambda statement: all(word in statement for word in words)
+
+
+def writes(statement: str) -> bool:
+    """Match statements that change rows."""
+    return statement.startswith(("INSERT", "DELETE", "UPDATE"))
+
+
+def staged(statement: str) -> bool:
+    """Match the end of a flush's first phase."""
+    return statement == _STAGED
+
+
+@contextmanager
+def observed(action: Callable[[str], None]) -> Iterator[None]:
+    """Call ``action`` before each step of this thread."""
+    outer, _current.action = getattr(_current, "action", None), action
+    try:
+        yield
+    finally:
+        _current.action = outer
+
+
+def _report(statement: str) -> None:
+    action = getattr(_current, "action", None)
+    if action is not None:
+        # What the action itself does is not reported.
+        _current.action = None
+        try:
+            action(statement)
+        finally:
+            _current.action = action
+
+
+def watch_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report every step of every client."""
+    execute, executemany, stage = Cursor.execute, Cursor.executemany, flush_module.stage
+
+    def reported_execute(self: Cursor, statement: str, parameters: Any = ()) -> Cursor:
+        _report(statement)
+        return execute(self, statement, parameters)
+
+    def reported_executemany(self: Cursor, statement: str, parameters: Any) -> Cursor:
+        _report(statement)
+        return executemany(self, statement, parameters)
+
+    def reported_stage(*arguments: Any) -> Any:
+        result = stage(*arguments)
+        _report(_STAGED)
+        return result
+
+    monkeypatch.setattr(Cursor, "execute", reported_execute)
+    monkeypatch.setattr(Cursor, "executemany", reported_executemany)
+    monkeypatch.setattr(flush_module, "stage", reported_stage)
+
+
+class Crew:
+    """Runs what clients do at the same time, and knows who waits."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(8)
+        self._pauses: list[Pause] = []
+        self._last: list[Callable[[], None]] = []
+
+    def at_the_end(self, action: Callable[[], None]) -> None:
+        """Do something when all clients are done."""
+        self._last.append(action)
+
+    def start(self, work: Callable[[], T], pause: Pause | None = None) -> Future[T]:
+        """Start ``work``; with a pause, come back when it stands there."""
+        if pause is None:
+            return self._pool.submit(work)
+        self._pauses.append(pause)
+
+        def paused() -> T:
+            with observed(pause.step):
+                return work()
+
+        future = self._pool.submit(paused)
+        future.add_done_callback(lambda _: pause._reached.set())
+        pause.wait()
+        assert not future.done(), f"it never came to the step: {future.exception()!r}"
+        return future
+
+    def blocked(self, future: Future[Any], observer: RegistrySubject) -> bool:
+        """Return whether a client waits for a lock, once it does or is done.
+
+        Requires: no other client of the observer's repository waits.
+        """
+        schema = observer.database.namespace
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            f"AND datname = current_database() AND query LIKE '%{schema}%'"
+        )
+        end = time.monotonic() + PATIENCE
+        while not future.done():
+            if observer.sql(waiting)[0][0]:
+                return True
+            assert time.monotonic() < end, "the client neither waits nor ends"
+        return False
+
+    def close(self) -> None:
+        for pause in self._pauses:
+            pause.let_go()
+        self._pool.shutdown()
+        for action in self._last:
+            action()

@@ -1,0 +1,471 @@
+"""The protocol's counterexamples in the registry binding.
+
+The numbers are those of "Counterexamples" in ``docs/DESIGN.md``. D is the
+delta, T the tombstones, C the catalog row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
+from sqlalchemy.exc import IntegrityError
+
+from arrowopaque.errors import ConflictError
+from tests.opaque.suite_base import assert_holds, contents
+from tests.protocol.crew import Crew, Pause, before, observed, staged, writes
+from tests.support import specs
+from tests.support.specs import row, rows
+from tests.support.subjects import RegistrySubject, Site, open_repository
+
+Row = specs.Row
+
+
+def table_of(client: RegistrySubject, name: str = "t") -> OpaqueTableStorage:
+    return client.manager.register(name, specs.standard())
+
+
+def in_delta(table: OpaqueTableStorage, *given: Row) -> None:
+    """Insert rows, each by itself, so that none is bulk."""
+    for one in given:
+        table.insert(one)
+
+
+def in_files(client: RegistrySubject, table: OpaqueTableStorage, *given: Row) -> None:
+    in_delta(table, *given)
+    client.flush(table.name)
+
+
+def committed(client: RegistrySubject, *actions: Callable[[], None]) -> Callable[[], None]:
+    """Return the actions as one transaction of a client."""
+
+    def work() -> None:
+        with client.transaction():
+            for action in actions:
+                action()
+
+    return work
+
+
+# 1 and 5: tombstones first, D afterwards, in every writer.
+
+
+def test_1_row_in_a_file_deleted_beside_a_replace_of_it(postgres: RegistrySubject, crew: Crew) -> None:
+    table = table_of(postgres)
+    in_files(postgres, table, row(1, "old"))
+    other = postgres.second()
+    theirs = table_of(other)
+    seen: list[Row] = []
+
+    def delete() -> None:
+        with postgres.transaction():
+            table.delete(["id"], {"id": 1})
+            seen.extend(contents(table))
+
+    pause = Pause(writes, skip=1)
+    deleting = crew.start(delete, pause)
+    replacing = crew.start(lambda: theirs.replace(row(1, "new")))
+    waited = crew.blocked(replacing, postgres.second())
+    pause.let_go()
+    deleting.result()
+    replacing.result()
+    assert seen == []
+    assert waited
+    assert_holds(table, [row(1, "new")])
+
+
+@pytest.mark.parametrize("first", ["delete", "replace"])
+def test_5_writers_of_tombstones_and_delta_do_not_deadlock(
+    postgres: RegistrySubject, crew: Crew, first: str
+) -> None:
+    clients = {"delete": postgres, "replace": postgres.second()}
+    tables = {name: table_of(client) for name, client in clients.items()}
+    in_files(postgres, tables["delete"], row(2, "in a file"))
+    in_delta(tables["delete"], row(1, "in the delta"))
+    _never_in_bulk(postgres, crew)
+    work: dict[str, Callable[[], None]] = {
+        "delete": lambda: tables["delete"].delete(["id"], {"id": 1}, {"id": 2}),
+        "replace": lambda: tables["replace"].replace(row(1, "new"), row(2, "new")),
+    }
+    second = next(name for name in work if name != first)
+    pause = Pause(writes, skip=1)
+    started = crew.start(work[first], pause)
+    following = crew.start(work[second])
+    assert crew.blocked(following, postgres.second())
+    pause.let_go()
+    started.result()
+    following.result()
+    expected = [row(1, "new"), row(2, "new")] if second == "replace" else []
+    assert_holds(tables["delete"], expected)
+
+
+def _never_in_bulk(client: RegistrySubject, crew: Crew) -> None:
+    """Hold ROW EXCLUSIVE of table ``t`` in a transaction of one's own."""
+    holder = client.second()
+    stack = ExitStack()
+    stack.enter_context(holder.transaction())
+    table_of_known(holder).delete(["id"], {"id": -1})
+    crew.at_the_end(stack.close)
+
+
+def table_of_known(client: RegistrySubject, name: str = "t") -> OpaqueTableStorage:
+    table = client.manager.get(name)
+    assert table is not None
+    return table
+
+
+# 2: a caught clash with a row in a file leaves no second row.
+
+UNIQUE = {"id": 1, "name": "one", "label": "l", "x": 1, "y": 1}
+CLASHES: dict[str, Callable[[OpaqueTableStorage], None]] = {
+    "insert of the key": lambda table: table.insert({**UNIQUE, "name": "two", "label": "m", "x": 2}),
+    "insert of a unique value": lambda table: table.insert({**UNIQUE, "id": 2, "label": "m", "x": 2}),
+    "insert of a unique pair": lambda table: table.insert({**UNIQUE, "id": 2, "name": "two", "label": "m"}),
+    "replace with a unique value": lambda table: table.replace({**UNIQUE, "id": 2, "label": "m", "x": 2}),
+    "insert of two": lambda table: table.insert(
+        {**UNIQUE, "id": 3, "name": "three", "label": "m", "x": 3}, {**UNIQUE, "name": "x", "label": "y", "x": 4}
+    ),
+    "replace of two": lambda table: table.replace(
+        {**UNIQUE, "id": 3, "name": "three", "label": "m", "x": 3}, {**UNIQUE, "id": 2, "label": "n", "x": 4}
+    ),
+    "ensure of NULL": lambda table: table.ensure({**UNIQUE, "id": 2, "name": None, "label": "m", "x": 2}),
+    "replace by NULL": lambda table: table.replace({**UNIQUE, "name": None}),
+    "insert of NULL": lambda table: table.insert({**UNIQUE, "id": 2, "name": None, "label": "m", "x": 2}),
+}
+OTHER = {"id": 9, "name": "nine", "label": "i", "x": 9, "y": 9}
+LAST = {"id": 8, "name": "eight", "label": "h", "x": 8, "y": 8}
+
+
+def _outcome(client: RegistrySubject, clash: str, savepoint: bool) -> list[Any]:
+    """Return what a caught clash leads to, step by step."""
+    table = client.manager.register("t", specs.uniques())
+    table.insert(UNIQUE)
+    client.flush()
+    outcome: list[Any] = []
+
+    def note(action: Callable[[], Any]) -> None:
+        try:
+            outcome.append(action())
+        except Exception as error:
+            outcome.append(type(error))
+
+    def clashing() -> None:
+        if savepoint:
+            with client.transaction(savepoint=True):
+                CLASHES[clash](table)
+        else:
+            CLASHES[clash](table)
+
+    with client.transaction():
+        table.insert(OTHER)
+        note(clashing)
+        note(lambda: contents(table))
+        note(lambda: table.insert(LAST))
+    outcome.append(contents(table))
+    return outcome
+
+
+@pytest.mark.parametrize("savepoint", [False, True])
+@pytest.mark.parametrize("clash", CLASHES)
+def test_2_caught_clash_on_postgres(
+    postgres: RegistrySubject, plain_postgres: RegistrySubject, clash: str, savepoint: bool
+) -> None:
+    expected = _outcome(plain_postgres, clash, savepoint)
+    assert expected[0] is IntegrityError
+    # Without a savepoint PostgreSQL takes nothing more in such a transaction.
+    assert (expected[-1] == [UNIQUE]) is not savepoint
+    assert _outcome(postgres, clash, savepoint) == expected
+
+
+@pytest.mark.parametrize("savepoint", [False, True])
+@pytest.mark.parametrize("clash", CLASHES)
+def test_2_caught_clash_on_sqlite(
+    sqlite: RegistrySubject, plain_sqlite: RegistrySubject, clash: str, savepoint: bool
+) -> None:
+    expected = _outcome(plain_sqlite, clash, True)
+    assert expected[0] is IntegrityError
+    assert expected[-1] == sorted([UNIQUE, OTHER, LAST], key=lambda found: repr(sorted(found.items())))
+    # SQLite undoes the statement alone; of several rows the SQL manager may
+    # leave some without a savepoint, ours never does.
+    assert _outcome(sqlite, clash, savepoint) == expected
+
+
+# 3: what a replace has displaced in D comes back.
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_3_replaced_delta_row_survives_an_undone_call(subject: RegistrySubject, bulk: bool) -> None:
+    table = table_of(subject)
+    in_files(subject, table, row(1, "in a file"))
+    in_delta(table, row(2, "old"), row(3, "old"))
+    with subject.transaction():
+        in_delta(table, row(4, "kept"))
+        with pytest.raises(IntegrityError), subject.transaction(savepoint=True):
+            for given in [rows([2, 3], "new")] if bulk else [[row(2, "new")], [row(3, "new")]]:
+                table.replace(*given)
+            table.insert(row(1, "again"))
+    assert_holds(table, [row(1, "in a file"), row(2, "old"), row(3, "old"), row(4, "kept")])
+
+
+def test_3_replace_that_fails_in_its_second_row(sqlite: RegistrySubject) -> None:
+    table = sqlite.manager.register("t", specs.uniques())
+    in_files(sqlite, table, UNIQUE)
+    in_delta(table, OTHER, LAST)
+    with sqlite.transaction(), pytest.raises(IntegrityError):
+        table.replace({**OTHER, "label": "new"}, {**LAST, "id": 7, "name": "one"})
+    assert_holds(table, [UNIQUE, OTHER, LAST])
+
+
+# 4: D, T and C are read at one moment.
+
+
+@pytest.mark.parametrize("where", [{}, {"id": 1}, {"id": [1, 2, 3]}, {"name": "in a file"}])
+def test_4_reader_beside_commits(postgres: RegistrySubject, crew: Crew, where: dict[str, Any]) -> None:
+    table = table_of(postgres)
+    in_files(postgres, table, row(1, "in a file"), row(2, "in a file"))
+    in_delta(table, row(3, "in a file"))
+    other = postgres.second()
+    theirs = table_of(other)
+    commits = [
+        lambda: theirs.replace(row(1, "in a file", 1)),
+        lambda: other.flush("t"),
+        lambda: theirs.delete(["id"], {"id": 2}, {"id": 3}),
+        lambda: theirs.insert(row(2, "in a file"), row(3, "in a file")),
+        lambda: theirs.replace(row(1, "in a file", 2)),
+    ]
+    states = []
+
+    def commit_next(statement: str) -> None:
+        if commits:
+            commits.pop(0)()
+            states.append(contents(theirs, **where))
+
+    states.append(contents(theirs, **where))
+    while commits:
+        first = len(states) - 1
+        with observed(commit_next):
+            found = contents(table, **where)
+        assert found in states[first:]
+
+
+# 6: no lock is ever upgraded by waiting.
+
+
+@pytest.mark.parametrize("operation", ["insert", "delete"])
+def test_6_small_then_bulk_in_two_transactions(postgres: RegistrySubject, crew: Crew, operation: str) -> None:
+    clients = [postgres, postgres.second()]
+    tables = [table_of(client) for client in clients]
+    in_files(postgres, tables[0], *rows(range(1, 9)))
+    transactions = [client.transaction() for client in clients]
+    bulk: list[Callable[[], None]] = [
+        lambda: tables[0].insert(*rows([20, 21])) if operation == "insert" else tables[0].delete(*_ids(1, 2)),
+        lambda: tables[1].insert(*rows([30, 31])) if operation == "insert" else tables[1].delete(*_ids(3, 4)),
+    ]
+    with transactions[0], transactions[1]:
+        in_delta(tables[0], row(10, val=100))
+        in_delta(tables[1], row(11, val=110))
+        futures = [crew.start(work) for work in bulk]
+        waited = [crew.blocked(future, postgres.second()) for future in futures]
+        for future in futures:
+            future.result()
+    assert waited == [False, False]
+    expected = [*range(1, 9), 10, 11, 20, 21, 30, 31] if operation == "insert" else [*range(5, 9), 10, 11]
+    assert_holds(tables[0], rows(expected))
+
+
+def _ids(*ids: int) -> tuple[Any, ...]:
+    return (["id"], *({"id": i} for i in ids))
+
+
+# 7: each table has a catalog row of its own.
+
+
+def test_7_bulk_into_one_table_and_flush_of_another(postgres: RegistrySubject, crew: Crew) -> None:
+    a, b = table_of(postgres, "a"), table_of(postgres, "b")
+    in_delta(b, row(1))
+    other = postgres.second()
+    their_a, their_b = table_of(other, "a"), table_of(other, "b")
+    with other.transaction():
+        their_a.insert(*rows([1, 2]))
+        flushing = crew.start(lambda: postgres.flush("b"))
+        assert not crew.blocked(flushing, postgres.second())
+        flushing.result()
+        their_b.insert(row(2))
+    assert postgres.delta_rows("b") == 1
+    assert_holds(a, rows([1, 2]))
+    assert_holds(b, [row(1), row(2)])
+
+
+# 8: vacuum takes nothing that can still be committed.
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_8_bulk_left_open_while_vacuum_runs(postgres: RegistrySubject, ending: str) -> None:
+    table = table_of(postgres)
+    other = postgres.second()
+    theirs = table_of(other)
+    table.insert(*rows([1, 2]))
+    impatient = _impatient(postgres)
+    with ExitStack() as stack:
+        stack.enter_context(other.transaction())
+        theirs.insert(*rows([3, 4]))
+        theirs.delete(*_ids(1, 2))
+        _vacuum_or_give_up(impatient)
+        if ending == "rollback":
+            stack.enter_context(pytest.raises(ZeroDivisionError))
+            stack.callback(lambda: 1 / 0)
+    postgres.manager.vacuum(retention=0)
+    fresh = postgres.second()
+    assert_holds(table_of(fresh), rows([3, 4] if ending == "commit" else [1, 2]))
+    fresh.manager.verify()
+
+
+def _impatient(client: RegistrySubject) -> RegistrySubject:
+    with client.options(bulk_rows=2, lock_timeout=0, flush_at_open=0):
+        client.repository.option_values.update(lock_timeout=0)
+        return client.second()
+
+
+def _vacuum_or_give_up(client: RegistrySubject) -> None:
+    """Run a vacuum that may find the table in use."""
+    try:
+        client.manager.vacuum(retention=0)
+    except ConflictError:
+        # What it found out before is what the test is about.
+        return
+
+
+def test_8_flush_stalled_while_vacuum_runs(subject: RegistrySubject, crew: Crew) -> None:
+    table = table_of(subject)
+    in_files(subject, table, *rows([1, 2]))
+    table.delete(["id"], {"id": 1})
+    in_delta(table, *rows([3, 4]))
+    other = subject.second()
+    pause = Pause(staged)
+    flushing = crew.start(lambda: other.flush("t"), pause)
+    freed = subject.manager.vacuum(retention=0)["t"]
+    assert freed.objects > 0
+    pause.let_go()
+    flushing.result()
+    fresh = subject.second()
+    assert fresh.delta_rows("t") == 0
+    assert_holds(table_of(fresh), rows([2, 3, 4]))
+    fresh.manager.verify()
+
+
+# 9: two flushes stage the same rows.
+
+
+def test_9_two_flushes_of_the_same_rows(subject: RegistrySubject, crew: Crew) -> None:
+    table = table_of(subject)
+    in_files(subject, table, *rows([1, 2]))
+    table.delete(["id"], {"id": 1})
+    in_delta(table, *rows([3, 4]))
+    other = subject.second()
+    pause = Pause(staged)
+    flushing = crew.start(lambda: other.flush("t"), pause)
+    subject.flush("t")
+    in_delta(table, row(5, val=50))
+    pause.let_go()
+    flushing.result()
+    assert_holds(table, rows([2, 3, 4, 5]))
+    subject.flush("t")
+    assert subject.delta_rows("t") == 0
+    assert_holds(table_of(subject.second()), rows([2, 3, 4, 5]))
+    with pytest.raises(IntegrityError):
+        table.insert(row(3))
+
+
+# 10: a bulk delete takes rows of D with it.
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_10_bulk_delete_of_rows_in_delta_and_files(subject: RegistrySubject, inside: bool) -> None:
+    table = table_of(subject)
+    in_files(subject, table, *rows(range(1, 7)))
+    in_delta(table, *rows([7, 8]))
+    table.replace(row(2, "in both"))
+    table.delete(["id"], {"id": 3})
+    doomed = _ids(1, 2, 3, 7)
+    committed(subject, lambda: table.delete(*doomed))() if inside else table.delete(*doomed)
+    assert_holds(table, rows([4, 5, 6, 8]))
+    subject.flush("t")
+    assert_holds(table_of(subject.second()), rows([4, 5, 6, 8]))
+    in_delta(table, row(3, "again"), row(7, "again"))
+    table.insert(row(1, "again"), row(2, "again"))
+    again = [row(i, "again") for i in (1, 2, 3, 7)]
+    assert_holds(table, [*rows([4, 5, 6, 8]), *again])
+    subject.flush("t")
+    assert_holds(table_of(subject.second()), [*rows([4, 5, 6, 8]), *again])
+
+
+# 13: C is read in a statement that begins after the lock was had.
+
+MEETINGS: dict[str, tuple[Callable[[OpaqueTableStorage], None], type[Exception] | None, list[Row]]] = {
+    "insert": (lambda table: table.insert(row(1, "new")), IntegrityError, [row(1, "old")]),
+    "ensure": (lambda table: table.ensure(row(1, "new")), None, [row(1, "old")]),
+    "replace": (lambda table: table.replace(row(1, "new")), None, [row(1, "new")]),
+    "delete": (lambda table: table.delete(["id"], {"id": 1}), None, []),
+}
+
+
+@pytest.mark.parametrize("operation", MEETINGS)
+@pytest.mark.parametrize("by", ["flush", "bulk"])
+def test_13_writer_that_waited_sees_the_new_manifest(
+    postgres: RegistrySubject, crew: Crew, operation: str, by: str
+) -> None:
+    table = table_of(postgres)
+    other = postgres.second()
+    theirs = table_of(other)
+    if by == "flush":
+        in_delta(table, row(1, "old"))
+        work: Callable[[], Any] = lambda: other.flush("t")  # noqa: E731  # one of two values
+    else:
+        work = committed(other, lambda: theirs.insert(row(1, "old"), row(2, "old")))
+    pause = Pause(before("UPDATE", "catalog"))
+    moving = crew.start(work, pause)
+    action, error, expected = MEETINGS[operation]
+    writing = crew.start(lambda: action(table))
+    assert crew.blocked(writing, postgres.second())
+    pause.let_go()
+    moving.result()
+    assert type(writing.exception()) is (error or type(None))
+    if by == "bulk":
+        expected = [*expected, row(2, "old")]
+    assert_holds(table, expected)
+    postgres.flush("t")
+    assert_holds(table, expected)
+
+
+# 14: registries that share a base folder share no root.
+
+
+def test_14_vacuum_beside_another_registry(
+    _postgres_urls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, postgres=next(iter(_postgres_urls.values())))
+    shared = tmp_path / "shared"
+    tables = []
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(2):
+            monkeypatch.setattr("tests.support.subjects.Repository.base", str(shared))
+            client = stack.enter_context(
+                open_repository("arrow-postgres-local", site, option_values={"bulk_rows": 2})
+            )
+            clients.append(client)
+            tables.append(table_of(client))
+        assert len(os.listdir(shared)) == 2
+        for number, table in enumerate(tables):
+            table.insert(*rows([10 * number + 1, 10 * number + 2]))
+        for client in clients:
+            client.manager.vacuum(retention=0)
+        for number, client in enumerate(clients):
+            fresh = client.second()
+            assert_holds(table_of(fresh), rows([10 * number + 1, 10 * number + 2]))
+            fresh.manager.verify()
