@@ -31,6 +31,7 @@ DEFAULTS_MODULE = "lsst.daf.butler._standalone_datastore"
 DEFAULT_OPAQUE = "ByNameOpaqueTableStorageManager"
 DEFAULT_BRIDGES = "MonolithicDatastoreRegistryBridgeManager"
 DUMMY_MODULE = "lsst.daf.butler.tests"
+TEMPLATES_MODULE = "lsst.daf.butler.tests._repo_template_cache"
 
 STORAGE_CALLS = ("insert", "ensure", "replace", "delete", "fetch", "fetch_batches")
 BRIDGE_CALLS = ("insert", "forget", "moveToTrash", "check", "emptyTrash")
@@ -60,6 +61,9 @@ class Setup:
 
     no_dummies: bool = False
     """Give the host's DummyRegistry these managers over an in-memory database."""
+
+    no_templates: bool = False
+    """Make every test repository anew, where the host would copy the SQLite file of one made before."""
 
     @classmethod
     def from_environment(cls) -> Setup:
@@ -257,6 +261,10 @@ def replace_dummies(opaque: type[Any], bridge: type[Any]) -> None:
     dummy.__init__ = init
 
 
+def switch_templates_off() -> None:
+    importlib.import_module(TEMPLATES_MODULE)._is_cacheable_registry = lambda config: False
+
+
 class Outcomes:
     """Collects the outcome of every test, in the process that sees them all."""
 
@@ -295,6 +303,8 @@ def pytest_configure(config: pytest.Config) -> None:
     replace_defaults(opaque, bridge)
     if setup.no_dummies:
         replace_dummies(opaque, bridge)
+    if setup.no_templates:
+        switch_templates_off()
     Watch(setup).watch(opaque, bridge)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Outcomes(), "upstream-outcomes")

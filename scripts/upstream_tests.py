@@ -15,7 +15,9 @@ must be able to read the interpreter.
 
 With `--bulk-rows 2 --flush` nearly every row goes through data files. The host's datastore tests use
 in-memory doubles of both managers; `--no-dummies` gives them the real ones, at the baseline too (a few fail
-there, because the doubles undo what only a database transaction would).
+there, because the doubles undo what only a database transaction would). The host's helper for test
+repositories copies the SQLite file of an empty repository, and nothing beside it, where it can; that is a
+test in itself, and `--no-templates` is for telling its failures from others.
 
 Exit status: 0 when the managers were used and nothing failed that did not fail at the baseline, 1 when
 something did, 2 when the run itself is worthless: no tests, a crash, or managers never asked for anything.
@@ -97,6 +99,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=NUMBER", help="one of Options")
     parser.add_argument("--flush", action="store_true", help="flush before every call outside a transaction")
     parser.add_argument("--no-dummies", action="store_true", help="no doubles in the datastore tests")
+    parser.add_argument(
+        "--no-templates", action="store_true", help="make each repository anew, copy no SQLite file"
+    )
     parser.add_argument("--user", help="run the tests as this user: PostgreSQL refuses to start for root")
     parser.add_argument("--workers", type=int, default=2, help="test processes")
     parser.add_argument("--timeout", type=int, default=600, help="seconds for one test")
@@ -157,6 +162,7 @@ def prepare(work: Path, arguments: argparse.Namespace) -> upstream_plugin.Setup:
         options=parse_options(arguments),
         flush=arguments.flush,
         no_dummies=arguments.no_dummies,
+        no_templates=arguments.no_templates,
     )
     configuration = CONFIGURATION.format(opaque=setup.opaque, bridge=setup.bridge)
     (work / "config" / "registry.yaml").write_text(configuration)
@@ -226,6 +232,7 @@ def gather(setup: upstream_plugin.Setup, files: list[str]) -> dict[str, Any]:
         "options": setup.options,
         "flush": setup.flush,
         "no_dummies": setup.no_dummies,
+        "no_templates": setup.no_templates,
         "python": sys.version.split()[0],
         "versions": {name: metadata.version(name) for name in ("lsst-daf-butler", "sqlalchemy", "pytest")},
         "files": {file: summarise(file, tests, calls[file]) for file in files},

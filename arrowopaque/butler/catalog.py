@@ -160,7 +160,11 @@ class Catalog:
         return None if row is None else TableSpec.model_validate_json(row.spec)
 
     def add(self, table: str, spec: TableSpec) -> None:
-        """Add a table that is not there yet."""
+        """Add a table unless it is there."""
+        if self.spec(table) is not None:
+            # An INSERT, even one that does nothing, waits for a bulk write
+            # that has changed the row and is not committed.
+            return
         text = json.dumps(spec.model_dump(mode="json", exclude_defaults=True))
         self._db.sync(
             self._table, keys={"table_name": table}, extra={"manifest": "", "fence": 0, "spec": text}

@@ -149,7 +149,12 @@ class RegistryTable:
     def snapshot(self, where: Where) -> Snapshot:
         """Return the table's state as far as ``where`` goes."""
         with host.reading(self.db) as cursor:
-            rows, tombstones, manifest = self.read_state(cursor, where)
+            state = self.read_state(cursor, where)
+        return self.snapshot_of(state)
+
+    def snapshot_of(self, state: tuple[list[Row], dict[Key, int], str | None]) -> Snapshot:
+        """Return what `read_state` has read."""
+        rows, tombstones, manifest = state
         return Snapshot(
             self.base(manifest),
             self.handle.values.table(rows),

@@ -8,7 +8,16 @@ other, touches ``_transaction``, ``_session_connection``, ``_engine`` and
 
 from __future__ import annotations
 
-__all__ = ["Cursor", "forget_table", "on_disposal", "quote", "reading", "render_table", "writing"]
+__all__ = [
+    "Cursor",
+    "forget_table",
+    "on_disposal",
+    "quote",
+    "reading",
+    "reading_at_one_moment",
+    "render_table",
+    "writing",
+]
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -120,6 +129,41 @@ def reading(db: Database) -> Iterator[Cursor]:
     finally:
         if owned is not None:
             owned.close()
+
+
+@contextmanager
+def reading_at_one_moment(db: Database) -> Iterator[Cursor]:
+    """Give a cursor all of whose statements see the same state.
+
+    In the caller's transaction they see what that sees, its own uncommitted
+    writes included; on PostgreSQL each statement then sees what others have
+    committed before it.
+    """
+    if db.isInTransaction():
+        with reading(db) as cursor:
+            yield cursor
+        return
+    connection, dialect = db._engine.raw_connection(), db._engine.dialect
+    try:
+        driver = _cursor(connection, dialect)
+        # An in-memory SQLite has one connection, perhaps in a clone's transaction.
+        is_shared = dialect.name == "sqlite" and connection.dbapi_connection.in_transaction
+        try:
+            if not is_shared:
+                driver.execute(_ONE_MOMENT[dialect.name])
+            yield Cursor(driver, dialect)
+        finally:
+            driver.close()
+            if not is_shared:
+                connection.rollback()
+    finally:
+        connection.close()
+
+
+_ONE_MOMENT = {
+    "sqlite": "BEGIN",
+    "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+}
 
 
 @contextmanager

@@ -86,8 +86,11 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         """
         binding: Binding
         if isinstance(db, StoreRoot):
-            binding = RootBinding(db)
-            binding.adopt(self._binding.specs())
+            if isinstance(self._binding, RootBinding) and self._binding.is_same(db):
+                binding = self._binding.clone(db)
+            else:
+                binding = RootBinding(db)
+                binding.adopt(self._binding.specs())
         elif isinstance(self._binding, RegistryBinding) and self._binding.is_same(db):
             binding = self._binding.clone(db)
         else:

@@ -62,15 +62,25 @@ class RootBinding:
     ----------
     root
         The root.
+    registered
+        The tables that clones have registered, shared with them.
     """
 
-    def __init__(self, root: StoreRoot) -> None:
+    def __init__(self, root: StoreRoot, registered: set[str] | None = None) -> None:
         self._root = root
-        self._registered: set[str] = set()
+        self._registered = set() if registered is None else registered
+
+    def clone(self, root: StoreRoot) -> RootBinding:
+        """Bind to another object of the same store."""
+        return RootBinding(root, self._registered)
+
+    def is_same(self, root: StoreRoot) -> bool:
+        """Return whether ``root`` is the same store."""
+        return root.volume.id == self._root.volume.id
 
     def get(self, name: str) -> ArrowOpaqueTableStorage | None:
         """Return a table that was registered here."""
-        if name not in self._registered:
+        if name not in self._registered or name not in self._root.entries():
             return None
         return ArrowOpaqueTableStorage(
             name, _Backend(self._root, name, Values(self._root.spec(name), CODECS))
@@ -78,7 +88,7 @@ class RootBinding:
 
     def register(self, name: str, spec: ddl.TableSpec) -> ArrowOpaqueTableStorage:
         """Make sure that a table exists; see the manager."""
-        if name not in self._registered:
+        if self.get(name) is None:
             self._register(name, from_lsst(name, spec))
         known = self.get(name)
         assert known is not None, "it was just added"
@@ -110,7 +120,10 @@ class RootBinding:
 
     def flush(self, *names: str) -> dict[str, FlushReport]:
         """Do nothing: there is no delta between commits."""
-        return {name: FlushReport() for name in names or self.names()}
+        with _as_sql_raises():
+            self._root.check_writeable()
+        chosen = [name for name in names if self._root.spec(name)] or self.names()
+        return {name: FlushReport() for name in chosen}
 
     def compact(self, *names: str) -> dict[str, CompactReport]:
         """Merge the data files of all or some tables."""
@@ -125,3 +138,7 @@ class RootBinding:
     def verify(self) -> VerifyReport:
         """Prove the store sound."""
         return self._root.verify()
+
+    def sql(self, query: str) -> Relation:
+        """Ask DuckDB; see the manager."""
+        return self._root.sql(query)

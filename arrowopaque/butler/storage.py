@@ -116,7 +116,7 @@ class RegistryBackend:
         # How many rows another column names is known only afterwards.
         return self.table.base_rows() >= threshold
 
-    def unmatched(self, column: str, value: Any) -> None:
+    def unmatched(self, column: str, value: Any, error: RejectedValueError) -> None:
         writes.probe_value(self.table, column, value)
 
     def refuse(self, mode: Mode, rows: Sequence[Any], error: RejectedValueError) -> NoReturn:

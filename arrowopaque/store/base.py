@@ -88,6 +88,12 @@ class Base:
         leading = self.spec.arrow_schema.field(index.columns[0])
         return SortedFile(self.volume.store, index, leading.name, leading.type, self.volume.cache)
 
+    def around(self, keys: pa.Table) -> list[DataFile]:
+        """Return the files between whose least and greatest key one of
+        ``keys`` may lie, by the leading column.
+        """
+        return self._files_between(None, None, distinct(keys.column(0).combine_chunks()))
+
     def matches(self, where: Where, names: Sequence[str]) -> Iterator[Match]:
         """Yield the live rows that satisfy ``where``, file by file."""
         path = choose_path(self.spec, where)

@@ -361,8 +361,8 @@ class ParquetObject:
                 raise self._corrupt(f"row group {g} of column {c} is altered")
         return parts
 
-    def check_whole(self) -> None:
-        """Compare the object with the manifest's size and digest.
+    def whole(self) -> bytes:
+        """Return the object, compared with the manifest's size and digest.
 
         Raises
         ------
@@ -370,7 +370,16 @@ class ParquetObject:
             They differ.
         """
         data = self._store.get(self.entry.path)
+        self.check(data)
+        return data
+
+    def check(self, data: bytes) -> None:
+        """Compare what was read elsewhere; see `whole`."""
         if len(data) != self.entry.bytes:
             raise self._corrupt(f"it has {len(data)} bytes, the manifest says {self.entry.bytes}")
         if digest(data) != self.entry.digest:
             raise self._corrupt("it is altered")
+
+    def check_whole(self) -> None:
+        """Compare the object with the manifest; see `whole`."""
+        self.whole()

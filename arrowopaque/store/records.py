@@ -38,7 +38,7 @@ class Backend(Protocol):
     def delete(self, selection: Selection) -> None:
         """Delete rows."""
 
-    def unmatched(self, column: str, value: Any) -> None:
+    def unmatched(self, column: str, value: Any, error: RejectedValueError) -> None:
         """Raise what the backend says of a value that no row can have."""
 
     def refuse(self, mode: Mode, rows: Sequence[Any], error: RejectedValueError) -> NoReturn:
@@ -225,8 +225,8 @@ class Records:
     def _sought(self, column: Column, value: Any) -> Any:
         try:
             return self._values.sought(column, value)
-        except RejectedValueError:
-            self._backend.unmatched(column.name, value)
+        except RejectedValueError as err:
+            self._backend.unmatched(column.name, value, err)
             return _NOWHERE
 
     def _terms(self, where: Mapping[str, Any]) -> list[Term] | None:

