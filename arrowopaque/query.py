@@ -49,6 +49,7 @@ _LOCK = (
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
+_ROWS = duckdb.ExpectedResultType.QUERY_RESULT
 _OWN = "arrowopaque"
 """The schema of what the views are made of."""
 _WORKERS = 8
@@ -81,7 +82,7 @@ def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
     CorruptStoreError
         A data file is missing or altered.
     ConfigurationError
-        The query returns nothing, or names differ only in case.
+        The query returns no rows, or names differ only in case.
     duckdb.Error
         The query is at fault.
     """
@@ -105,10 +106,15 @@ def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
         for statement in _LOCK:
             connection.execute(statement)
         # The relation keeps its connection, and that the database.
-        relation = connection.sql(query)
+        relation = connection.sql(query) if _returns_rows(connection, query) else None
     if relation is None:
-        raise ConfigurationError(f"{query[:200]!r} returns nothing: end it with a SELECT")
+        raise ConfigurationError(f"{query[:200]!r} returns no rows: end it with a SELECT")
     return relation
+
+
+def _returns_rows(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
+    statements = connection.extract_statements(query)
+    return bool(statements) and _ROWS in statements[-1].expected_result_type
 
 
 @contextmanager

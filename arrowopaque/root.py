@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["StoreRoot"]
 
+from typing import TYPE_CHECKING
+
 from arrowopaque.format.values import NO_CODECS, Codecs, Values
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_root
@@ -12,6 +14,8 @@ from arrowopaque.store.records import Records
 from arrowopaque.store.root import Root
 from arrowopaque.store.rooted import RootedFiles, RootedTable
 
+if TYPE_CHECKING:
+    from arrowopaque.query import Relation
 
 class StoreRoot(Root):
     """A store under one root: files alone, no SQL.
@@ -111,7 +115,7 @@ class StoreRoot(Root):
         CorruptStoreError
             A data file is missing or altered.
         ConfigurationError
-            The query returns nothing, or DuckDB cannot tell two names apart.
+            The query returns no rows, or DuckDB cannot tell two names apart.
         duckdb.Error
             The query is at fault.
         """

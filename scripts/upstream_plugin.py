@@ -30,6 +30,7 @@ ROOT_VARIABLE = "ARROWOPAQUE_ROOT"
 DEFAULTS_MODULE = "lsst.daf.butler._standalone_datastore"
 DEFAULT_OPAQUE = "ByNameOpaqueTableStorageManager"
 DEFAULT_BRIDGES = "MonolithicDatastoreRegistryBridgeManager"
+POSTGRESQL = "lsst.daf.butler.registry.databases.postgresql.PostgresqlDatabase"
 DUMMY_MODULE = "lsst.daf.butler.tests"
 TEMPLATES_MODULE = "lsst.daf.butler.tests._repo_template_cache"
 
@@ -51,7 +52,7 @@ class Setup:
     """Folder for what this plugin writes."""
 
     root: str
-    """Value of ARROWOPAQUE_ROOT while a PostgreSQL registry is initialised."""
+    """Value of ARROWOPAQUE_ROOT while a PostgreSQL registry is made."""
 
     options: dict[str, int | float] = field(default_factory=dict)
     """Options that override the stored ones; empty means none."""
@@ -125,11 +126,7 @@ def counted(label: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 @contextlib.contextmanager
-def root_for(db: Any, root: str) -> Iterator[None]:
-    """Set ARROWOPAQUE_ROOT for PostgreSQL alone: SQLite registries keep their root beside the file."""
-    if getattr(db, "dialect", None) is None or db.dialect.name != "postgresql":
-        yield
-        return
+def root_set_to(root: str) -> Iterator[None]:
     before = os.environ.get(ROOT_VARIABLE)
     os.environ[ROOT_VARIABLE] = root
     try:
@@ -162,8 +159,7 @@ class Watch:
     def _initialize(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def initialize(cls: type[Any], db: Any, *args: Any, **kwargs: Any) -> Any:
             CALLS.add(f"{cls.__name__}.initialize")
-            with root_for(db, self._setup.root):
-                manager = method(cls, db, *args, **kwargs)
+            manager = method(cls, db, *args, **kwargs)
             self._databases[manager] = weakref.ref(db)
             return manager
 
@@ -261,8 +257,23 @@ def replace_dummies(opaque: type[Any], bridge: type[Any]) -> None:
     dummy.__init__ = init
 
 
+def give_postgresql_a_root(root: str) -> None:
+    """Set ARROWOPAQUE_ROOT while a PostgreSQL registry is made: SQLite's keep their root beside the file."""
+
+    def make(method: Callable[..., Any]) -> Callable[..., Any]:
+        @contextlib.contextmanager
+        def declare(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with root_set_to(root), method(*args, **kwargs) as context:
+                yield context
+
+        return declare
+
+    wrap(load_class(POSTGRESQL), "declareStaticTables", make)
+
+
 def switch_templates_off() -> None:
-    importlib.import_module(TEMPLATES_MODULE)._is_cacheable_registry = lambda config: False
+    module: Any = importlib.import_module(TEMPLATES_MODULE)
+    module._is_cacheable_registry = lambda config: False
 
 
 class Outcomes:
@@ -303,6 +314,7 @@ def pytest_configure(config: pytest.Config) -> None:
     replace_defaults(opaque, bridge)
     if setup.no_dummies:
         replace_dummies(opaque, bridge)
+    give_postgresql_a_root(setup.root)
     if setup.no_templates:
         switch_templates_off()
     Watch(setup).watch(opaque, bridge)

@@ -17,12 +17,13 @@ from lsst.daf.butler.registry.interfaces import Database, StaticTablesContext
 
 from arrowopaque import clock
 from arrowopaque.butler import host
-from arrowopaque.errors import ConfigurationError
+from arrowopaque.errors import ConfigurationError, ObjectMissingError, RootInUseError
 from arrowopaque.format.spec import TableSpec
+from arrowopaque.objects.base import ObjectStore
 from arrowopaque.objects.memory import MemoryStore
 from arrowopaque.objects.opening import open_store
 from arrowopaque.options import Options
-from arrowopaque.store.volume import Volume, create_volume, open_volume
+from arrowopaque.store.volume import Volume, create_volume, open_volume, unmarked_volume
 
 ROOT_VARIABLE = "ARROWOPAQUE_ROOT"
 """Names the base folder of stores that are created from now on."""
@@ -122,13 +123,39 @@ def create_store(db: Database, tables: StaticTables, options: Options) -> None:
 
 
 def open_registry_volume(db: Database, tables: StaticTables, options: Options | None) -> Volume:
-    """Open the store of a repository."""
+    """Open the store of a repository.
+
+    Raises
+    ------
+    ConfigurationError
+        The repository has none.
+    ObjectMissingError
+        It is not where the registry says.
+    """
     with db.query(tables.store.select()) as result:
         stored = {row.name: row.value for row in result}
     if not {"id", "root"} <= stored.keys():
         raise ConfigurationError(f"{db} has no arrowopaque store: it was made with another manager")
-    store = open_store(_resolve(db, stored["root"]), writeable=db.isWriteable())
-    return open_volume(store, id=stored["id"], binding=_BINDING, options=options)
+    store, id = open_store(_resolve(db, stored["root"]), writeable=db.isWriteable()), stored["id"]
+    try:
+        return open_volume(store, id=id, binding=_BINDING, options=options)
+    except ObjectMissingError:
+        if any(manifest for manifest, _ in Catalog(db, tables.catalog).entries().values()):
+            raise
+    return _fill_in(db, store, id, options)
+
+
+def _fill_in(db: Database, store: ObjectStore, id: str, options: Options | None) -> Volume:
+    """Return the store of a repository without data files whose database was
+    copied alone.
+    """
+    if not db.isWriteable():
+        return unmarked_volume(store, id, options or Options())
+    try:
+        return create_volume(store, id=id, binding=_BINDING, options=options or Options())
+    except RootInUseError:
+        # Another client was faster.
+        return open_volume(store, id=id, binding=_BINDING, options=options)
 
 
 class Catalog:

@@ -58,6 +58,8 @@ class TableHandle:
     delta: sqlalchemy.Table
     sql: Dialect
     source: VolumeSource
+    sequence: str | None
+    """Name of the sequence that the primary key comes from, if it does."""
 
     @classmethod
     def build(
@@ -89,7 +91,8 @@ class TableHandle:
         )
         dialect = host.dialect_name(db)
         sql = dialect_for(dialect)(spec, names, lambda column: host.quote(db, column))
-        return cls(name, spec, Values(spec, CODECS, nan_is_null=dialect == "sqlite"), delta, sql, source)
+        values = Values(spec, CODECS, nan_is_null=dialect == "sqlite")
+        return cls(name, spec, values, delta, sql, source, host.key_sequence(db, delta))
 
 
 class RegistryTable:

@@ -21,7 +21,7 @@ __all__ = [
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import sqlalchemy
@@ -49,6 +49,8 @@ class Cursor:
         self._dialect = dialect
         self.nested = nested
         """Whether an outer transaction goes on after this call."""
+        self.succeeded = 0
+        """How many statements the server has taken."""
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Cursor:
         """Run a statement."""
@@ -61,6 +63,7 @@ class Cursor:
             self._last_result()
         except self._error as err:
             raise self._translated(statement, parameters, err) from err
+        self.succeeded += 1
         return self
 
     def executemany(self, statement: str, parameters: Sequence[Sequence[Any]]) -> Cursor:
@@ -69,6 +72,7 @@ class Cursor:
             self._cursor.executemany(statement, parameters)
         except self._error as err:
             raise self._translated(statement, parameters[:1], err) from err
+        self.succeeded += 1
         return self
 
     def rows(self) -> list[tuple[Any, ...]]:
@@ -199,6 +203,23 @@ def atomic(cursor: Cursor) -> Iterator[None]:
 _SAVEPOINT = "arrowopaque"
 
 
+@contextmanager
+def aborting(cursor: Cursor) -> Iterator[None]:
+    """Let nothing inside be committed if it raises, as PostgreSQL does: the
+    transaction, or its savepoint, takes nothing more.
+
+    After an error of its own the server has done so already.
+    """
+    before = cursor.succeeded
+    try:
+        yield
+    except BaseException:
+        if cursor.nested and cursor.succeeded > before:
+            with suppress(sqlalchemy.exc.DBAPIError):
+                cursor.execute("SELECT 1 / 0")
+        raise
+
+
 def quote(db: Database, name: str) -> str:
     """Return a column name quoted for the driver."""
     return db._engine.dialect.identifier_preparer.quote_identifier(name)
@@ -208,6 +229,17 @@ def render_table(db: Database, table: sqlalchemy.Table) -> str:
     """Return a table's name, quoted and qualified, for the driver."""
     name = quote(db, table.name)
     return f"{quote(db, table.schema)}.{name}" if table.schema else name
+
+
+def key_sequence(db: Database, table: sqlalchemy.Table) -> str | None:
+    """Return the sequence that gives a table's keys on PostgreSQL, rendered."""
+    if dialect_name(db) != "postgresql":
+        return None
+    preparer = db._engine.dialect.identifier_preparer
+    for column in table.primary_key.columns:
+        if isinstance(column.default, sqlalchemy.Sequence):
+            return preparer.format_sequence(column.default)
+    return None
 
 
 def dialect_name(db: Database) -> str:

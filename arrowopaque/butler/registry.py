@@ -7,7 +7,7 @@ __all__ = ["RegistryBinding"]
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy
 from lsst.daf.butler import ddl
@@ -18,7 +18,7 @@ from arrowopaque.butler.catalog import Catalog, StaticTables, create_store
 from arrowopaque.butler.ddl import from_lsst, to_lsst, tombstone_spec, tombstone_table
 from arrowopaque.butler.delta import RegistryTable, TableHandle, VolumeSource
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
-from arrowopaque.errors import ConflictError
+from arrowopaque.errors import ConflictError, CorruptStoreError
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.flush import FlushReport, flush
@@ -28,6 +28,8 @@ from arrowopaque.maintain.verify import VerifyReport, verify_table
 from arrowopaque.options import Options
 from arrowopaque.store.volume import Volume
 
+if TYPE_CHECKING:
+    from arrowopaque.query import Relation
 
 Report = TypeVar("Report")
 
@@ -193,9 +195,7 @@ class RegistryBinding:
         return RegistryTable(db, handle)
 
     def _existing(self, name: str) -> TableHandle:
-        """Return a table that another client has registered, making nothing:
-        this works in a transaction and on a read-only database.
-        """
+        """Return a table that another client has registered, in a transaction too."""
         spec = self.entries()[name][1]
         delta = self.db.getExistingTable(name, to_lsst(spec))
         buried = tombstone_table(name)

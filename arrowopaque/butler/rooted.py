@@ -6,7 +6,7 @@ __all__ = ["RootBinding"]
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 from lsst.daf.butler import ddl
@@ -25,6 +25,8 @@ from arrowopaque.maintain.verify import VerifyReport
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.rooted import RootedTable
 
+if TYPE_CHECKING:
+    from arrowopaque.query import Relation
 
 @contextmanager
 def _as_sql_raises() -> Iterator[None]:

@@ -334,7 +334,7 @@ class Postgres(Dialect):
         return _PG_TYPES[self.spec.by_name[name].kind]
 
     def _cast(self, name: str) -> str:
-        return f"%s::{self._type(name)}"
+        return f"CAST(%s AS {self._type(name)})"
 
     def _null(self, column: Column) -> str:
         return f"NULL::{_PG_TYPES[column.kind]}"
@@ -350,7 +350,7 @@ class Postgres(Dialect):
         convert = _TO_DRIVER.get(kind)
         values = list(term.values) if convert is None else [convert(value) for value in term.values]
         if len(values) == 1:
-            rendered, parameters = f"{column} = %s::{_PG_TYPES[kind]}", values
+            rendered, parameters = f"{column} = CAST(%s AS {_PG_TYPES[kind]})", values
         else:
             rendered, parameters = f"{column} = ANY(%s::{_PG_TYPES[kind]}[])", [values]
         return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters

@@ -8,6 +8,7 @@ __all__ = ["clash_error", "delete", "ensure", "insert", "replace"]
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy
@@ -26,6 +27,13 @@ from arrowopaque.store.calls import Call, Selection
 from arrowopaque.store.table import key_table
 
 _DO_NOTHING = " ON CONFLICT DO NOTHING"
+
+
+def _whole(table: RegistryTable, cursor: Cursor) -> AbstractContextManager[None]:
+    """Let nothing of a call be committed if it raises, even if the caller
+    catches that and goes on; PostgreSQL's own way needs no savepoint.
+    """
+    return host.aborting(cursor) if isinstance(table.sql, Postgres) else host.atomic(cursor)
 
 
 def leading_term(spec: TableSpec, keys: Sequence[Row]) -> Where:
@@ -109,25 +117,27 @@ def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         return
     where = leading_term(table.spec, call.keys(table.spec.primary_key))
     sql = table.sql
-    if isinstance(sql, Postgres):
-        # Lock, insert and read in one round trip: a clash found afterwards
-        # ends in the server's error, which undoes the insert too.
-        statement, parameters = sql.insert_statement(call.names, call.rows)
-        state_statement, state_parameters = sql.state(table.name, where)
-        body = state_statement.removeprefix(sql.small_lock())
-        rows = cursor.execute(
-            f"{sql.small_lock()}{statement}; {body}", [*parameters, *state_parameters]
-        ).rows()
-        _, gone, manifest = table.split(rows)
-        state = gone, manifest
-    else:
-        state = table.lock_state(cursor, where)
+    with _whole(table, cursor):
+        if isinstance(sql, Postgres):
+            # Lock, insert and read in one round trip: a clash found afterwards
+            # ends in the server's error, which undoes the insert too.
+            statement, parameters = sql.insert_statement(call.names, call.rows)
+            state_statement, state_parameters = sql.state(table.name, where)
+            body = state_statement.removeprefix(sql.small_lock())
+            both = f"{sql.small_lock()}{statement}; {body}"
+            _, gone, manifest = table.split(cursor.execute(both, [*parameters, *state_parameters]).rows())
+            _refuse_clashing(table, cursor, call, (gone, manifest))
+        else:
+            _refuse_clashing(table, cursor, call, table.lock_state(cursor, where))
+            sql.insert(cursor, call.names, call.rows)
+
+
+def _refuse_clashing(
+    table: RegistryTable, cursor: Cursor, call: Call, state: tuple[dict[Key, int], str | None]
+) -> None:
     clashing = _clashing(table, cursor, call, state)
     if clashing:
         clash_error(table, cursor, call.names, call.rows[min(clashing)])
-    if not isinstance(sql, Postgres):
-        with host.atomic(cursor):
-            sql.insert(cursor, call.names, call.rows)
 
 
 def ensure(table: RegistryTable, cursor: Cursor, call: Call) -> None:
@@ -147,7 +157,7 @@ def ensure(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         if i not in clashing or refused(table.spec, table.dialect, call.names, row)
     ]
     if kept:
-        with host.atomic(cursor):
+        with _whole(table, cursor):
             table.sql.insert(cursor, call.names, kept, _DO_NOTHING)
 
 
@@ -170,7 +180,7 @@ def replace(table: RegistryTable, cursor: Cursor, call: Call) -> None:
     clash = _unique_clash(table, cursor, base, call) if table.spec.unique else None
     if clash is not None:
         clash_error(table, cursor, call.names, clash)
-    with host.atomic(cursor):
+    with _whole(table, cursor):
         if existing:
             table.sql.bury(cursor, sorted(existing), clock.new_stamp())
         # With other unique constraints, what one row frees the next may take.
@@ -207,7 +217,7 @@ def delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> None:
         for match in (selection.matches(base, key) if base.files else [])
         for row in rows_of(match.rows.select(list(key)))
     } - gone.keys()
-    with host.atomic(cursor):
+    with _whole(table, cursor):
         if buried:
             table.sql.bury(cursor, sorted(buried), clock.new_stamp())
         delete_delta(table, cursor, selection)
@@ -249,9 +259,11 @@ def _insert_generated(table: RegistryTable, cursor: Cursor, call: Call, conflict
     spec = table.spec
     gone, manifest = table.lock_state(cursor, [])
     base = table.base(manifest)
-    with host.atomic(cursor):
+    with _whole(table, cursor):
         if base.files and table.dialect == "sqlite" and _is_rowid(spec):
             call = _numbered(table, cursor, base, call)
+        elif table.handle.sequence is not None and not call.has(spec.primary_key):
+            call = _sequenced(table, cursor, call)
         made: list[Row] = []
         for row in call.rows:
             made += table.sql.insert_returning(cursor, call.names, row, conflict)
@@ -282,6 +294,16 @@ def _numbered(table: RegistryTable, cursor: Cursor, base: Base, call: Call) -> C
             id, following = following, following + 1
         rows.append((id, *rest))
     return Call((key, *others), rows)
+
+
+def _sequenced(table: RegistryTable, cursor: Cursor, call: Call) -> Call:
+    """Give ids of the table's sequence, which PostgreSQL does not know to
+    be the column's default.
+    """
+    (key,) = table.spec.primary_key
+    statement = "SELECT nextval(%s) FROM generate_series(1, %s)"
+    ids = cursor.execute(statement, (table.handle.sequence, len(call.rows))).rows()
+    return Call((key, *call.names), [(*id, *row) for id, row in zip(ids, call.rows, strict=True)])
 
 
 def probe_value(table: RegistryTable, column: str, value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["PROTOCOL", "FixedFile", "FixedFiles", "Reader", "url"]
 
 import io
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -124,11 +125,18 @@ class FixedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec publishes 
 
 
 class _Handle(io.RawIOBase):
+    """An open file with a position for each thread.
+
+    DuckDB reads one handle from several threads, each time with a seek and a
+    read between which the others go on.
+    """
+
     def __init__(self, reader: Reader, size: int, files: FixedFiles) -> None:
         self._reader = reader
         self._size = size
         self._files = files
-        self._at = 0
+        self._of_thread = threading.local()
+        self._of_thread.at = 0
 
     def readable(self) -> bool:
         return True
@@ -137,21 +145,27 @@ class _Handle(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        at: int | None = getattr(self._of_thread, "at", None)
+        if at is None:
+            raise io.UnsupportedOperation("a thread has no position before it seeks")
+        return at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
+        if whence == io.SEEK_CUR:
+            offset += self.tell()
+        elif whence == io.SEEK_END:
+            offset += self._size
+        self._of_thread.at = offset
+        return offset
 
     def read(self, size: int = -1) -> bytes:
-        left = max(self._size - self._at, 0)
-        length = left if size < 0 else min(size, left)
+        at = self.tell()
+        left = max(self._size - at, 0)
         try:
-            data = self._reader.read(self._at, length)
+            data = self._reader.read(at, left if size < 0 else min(size, left))
         except ArrowOpaqueError as err:
             raise self._files.failed(err) from err
-        self._at += len(data)
+        self._of_thread.at = at + len(data)
         return data
 
     def close(self) -> None:

@@ -125,6 +125,11 @@ def open_volume(
     return Volume(store, _cache_for(store.uri, marker.store, chosen), chosen, marker.store)
 
 
+def unmarked_volume(store: ObjectStore, id: str, options: Options) -> Volume:
+    """Return a store that holds nothing yet, for reading."""
+    return Volume(store, _cache_for(store.uri, id, options), options, id)
+
+
 def publish(volume: Volume, meta: MetaTable) -> None:
     """Write the copy of the meta-table that people and offline readers use."""
     volume.store.put(names.PUBLISHED, dump(meta))

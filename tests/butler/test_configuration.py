@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from lsst.daf.butler import Butler, Config
-from lsst.daf.butler.registry import ManagerMismatchError
+from lsst.daf.butler.registry.versions import ManagerMismatchError
 
 import arrowopaque
 from tests.support.butlers import RECORDS, content, make_inputs, manager_of

@@ -20,8 +20,8 @@ Case = tuple[str, Placement, bool]
 
 def _cases(kinds: tuple[str, ...], function: Any) -> list[Case]:
     """Return the kinds and placements that a suite's test runs on."""
-    needed = getattr(function, "needs", frozenset())
-    result = []
+    needed: frozenset[str] = getattr(function, "needs", frozenset())
+    result: list[Case] = []
     for kind in (KINDS[name] for name in kinds):
         if needed - {"bridge"} <= kind.traits:
             placements = (Placement.DELTA,) if getattr(function, "once", False) else kind.placements

@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["Clients"]
 
 from collections.abc import Callable
-from contextlib import suppress
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ def _twin(subject: Any, table: Any, **kwargs: Any) -> tuple[Any, Any]:
 
 
 def _while_waiting(
-    subject: RegistrySubject, work: Callable[[], None], release: Callable[[], None]
+    subject: RegistrySubject, work: Callable[[], None], release: Callable[[], object]
 ) -> Future[None]:
     """Start ``work``, ``release`` it once the server says that it waits."""
     observer = subject.second()

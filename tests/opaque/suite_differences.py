@@ -119,7 +119,7 @@ class Differences(SuiteBase):
         spec = specs.one_column(sqlalchemy.SmallInteger)
         table = subject.table(spec, {"id": 1, "amount": 5}, {"id": 2, "amount": 6})
         for bad in (1.5, "1.5e0"):
-            given = [{"id": 3, "amount": 1}, {"id": 4, "amount": bad}]
+            given: list[dict[str, Any]] = [{"id": 3, "amount": 1}, {"id": 4, "amount": bad}]
             if not subject.is_arrow:
                 with suppress(DBAPIError):
                     table.insert(*given)

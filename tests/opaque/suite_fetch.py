@@ -146,7 +146,7 @@ class Fetch(SuiteBase):
         assert _ids(table.fetch(name="abd%", id=1)) == [1]
 
     def test_prefix_of_everything(self, subject: Subject) -> None:
-        given = [{"key": "k", "val": 1}, {"key": "l", "val": None}]
+        given: list[dict[str, Any]] = [{"key": "k", "val": 1}, {"key": "l", "val": None}]
         table = subject.table(specs.string_key(), *given)
         assert len(list(table.fetch(key="%"))) == 2
         spec = specs.uniques()
@@ -156,7 +156,9 @@ class Fetch(SuiteBase):
         assert _ids(nullable.fetch(label="%")) == [2]
 
     def test_prefix_of_the_key(self, subject: Subject) -> None:
-        given = [{"key": key, "val": i} for i, key in enumerate(["ab", "abc", "abd", "b", "a", "ac"])]
+        given: list[dict[str, Any]] = [
+            {"key": key, "val": i} for i, key in enumerate(["ab", "abc", "abd", "b", "a", "ac"])
+        ]
         table = subject.table(specs.string_key(), *given)
         assert sorted(found["key"] for found in table.fetch(key="ab%")) == ["ab", "abc", "abd"]
 
@@ -191,7 +193,8 @@ class Fetch(SuiteBase):
 
     def test_unknown_column(self, subject: Subject) -> None:
         table = _words(subject)
-        for where in ({"bogus": 1}, {"bogus": [1]}, {"bogus": []}, {"id": [], "bogus": 1}, {"ID": 1}):
+        unknown: list[dict[str, Any]] = [{"bogus": 1}, {"bogus": [1]}, {"bogus": []}, {"id": [], "bogus": 1}]
+        for where in (*unknown, {"ID": 1}):
             reading = table.fetch(**where)
             with pytest.raises(KeyError):
                 next(reading)

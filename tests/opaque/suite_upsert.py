@@ -31,7 +31,7 @@ class Ensure(SuiteBase):
 
     def test_ensure_new_and_existing_rows(self, subject: Subject) -> None:
         table = subject.table(specs.standard(), row(1, "a", 1), row(2, "b", 2))
-        assert table.ensure(row(1, "a", 1), row(2, "ZZ", 9), row(3, "c", 3)) is None  # type: ignore[func-returns-value]  # that is the point
+        assert table.ensure(row(1, "a", 1), row(2, "ZZ", 9), row(3, "c", 3)) is None
         assert_holds(table, [row(1, "a", 1), row(2, "b", 2), row(3, "c", 3)])
 
     def test_ensure_one_by_one(self, subject: Subject) -> None:
@@ -117,7 +117,7 @@ class Replace(SuiteBase):
 
     def test_replace_existing_and_new(self, subject: Subject) -> None:
         table = subject.table(specs.standard(), row(1, "a", 1), row(2, "b", 2))
-        assert table.replace(row(2, "ZZ", 9), row(3, "c", 3)) is None  # type: ignore[func-returns-value]  # that is the point
+        assert table.replace(row(2, "ZZ", 9), row(3, "c", 3)) is None
         assert_holds(table, [row(1, "a", 1), row(2, "ZZ", 9), row(3, "c", 3)])
 
     def test_replace_one_by_one(self, subject: Subject) -> None:

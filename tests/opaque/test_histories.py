@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ class Histories(RuleBasedStateMachine):
         self.poisoned = False
         for client in clients:
             for name in self.shapes:
-                outcome = self._both(lambda side, c=client, n=name: side.fetch(c, n, {}))
+                outcome = self._both(partial(Side.fetch, client=client, name=name, where={}))
                 self.poisoned |= outcome == ("raised", InternalError)
                 assert self.poisoned or outcome[0] == "returned"
 
@@ -165,7 +166,8 @@ class Histories(RuleBasedStateMachine):
 
 
 def _run(site: Site, reference: str, ours: str) -> None:
-    run_state_machine_as_test(lambda: Histories(site, reference, ours), settings=settings())
+    machine: Any = partial(Histories, site, reference, ours)
+    run_state_machine_as_test(machine, settings=settings())
 
 
 def test_on_sqlite(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class _WithOurManagers(RegistryTests):
         """Say where the database of the next registry is."""
         raise NotImplementedError
 
-    def makeRegistryConfig(self) -> RegistryConfig:
+    def makeRegistryConfig(self) -> RegistryConfig:  # noqa: N802  the host's name
         config = super().makeRegistryConfig()
         for role, manager in _MANAGERS.items():
             config["managers", role] = manager
@@ -74,4 +74,5 @@ class TestOnPostgres(_WithOurManagers, unittest.TestCase):
         config["namespace"] = f"registry_{uuid.uuid4().hex}"
 
     # Fails on servers before release 16 with every manager (the host's DM-44875); it uses no opaque table.
-    testSkipCalibs = None  # type: ignore[assignment]  # how unittest is told that there is no such test
+    # `None` is how unittest is told that there is no such test.
+    testSkipCalibs = None  # type: ignore[assignment]  # noqa: N815  the host's name

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.protocol.crew import Crew, watch_steps
+from tests.protocol.crew import Crew, watch_root, watch_steps
 from tests.support.postgres import PostgresServer
-from tests.support.subjects import RegistrySubject, Site, open_repository
+from tests.support.subjects import RegistrySubject, RootSubject, Site, open_repository
 
 DRIVERS = ("postgresql+psycopg2", "postgresql+psycopg")
 
@@ -17,7 +17,7 @@ _OPTIONS = {"bulk_rows": 2, "flush_at_open": 0, "lock_timeout": 20.0}
 
 
 @pytest.fixture(scope="session")
-def _postgres_urls(postgres_server: PostgresServer) -> dict[str, str]:
+def postgres_urls(postgres_server: PostgresServer) -> dict[str, str]:
     database = postgres_server.new_database()
     return {driver: database.url(driver) for driver in DRIVERS}
 
@@ -29,17 +29,17 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def postgres(driver: str, _postgres_urls: dict[str, str], tmp_path: Path) -> Iterator[RegistrySubject]:
+def postgres(driver: str, postgres_urls: dict[str, str], tmp_path: Path) -> Iterator[RegistrySubject]:
     """A client of an empty repository of ours on PostgreSQL."""
-    site = Site(tmp_path, postgres=_postgres_urls[driver])
+    site = Site(tmp_path, postgres=postgres_urls[driver])
     with open_repository("arrow-postgres-local", site, option_values=dict(_OPTIONS)) as client:
         yield client
 
 
 @pytest.fixture
-def plain_postgres(driver: str, _postgres_urls: dict[str, str], tmp_path: Path) -> Iterator[RegistrySubject]:
+def plain_postgres(driver: str, postgres_urls: dict[str, str], tmp_path: Path) -> Iterator[RegistrySubject]:
     """A client of an empty repository of the SQL manager on PostgreSQL."""
-    with open_repository("sql-postgres", Site(tmp_path, postgres=_postgres_urls[driver])) as client:
+    with open_repository("sql-postgres", Site(tmp_path, postgres=postgres_urls[driver])) as client:
         yield client
 
 
@@ -63,9 +63,16 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry
     if request.param == "sqlite":
         kind, site = "arrow-sqlite-local", Site(tmp_path)
     else:
-        urls = request.getfixturevalue("_postgres_urls")
+        urls = request.getfixturevalue("postgres_urls")
         kind, site = "arrow-postgres-local", Site(tmp_path, postgres=urls[request.param])
     with open_repository(kind, site, option_values=dict(_OPTIONS)) as client:
+        yield client
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[RootSubject]:
+    """A client of an empty root."""
+    with open_repository("arrow-root-local", Site(tmp_path), option_values=dict(_OPTIONS)) as client:
         yield client
 
 
@@ -73,6 +80,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry
 def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
     """Threads for the clients; every step of theirs is reported."""
     watch_steps(monkeypatch)
+    watch_root(monkeypatch)
     crew = Crew()
     yield crew
     crew.close()

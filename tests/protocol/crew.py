@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Crew", "Pause", "before", "staged", "writes"]
+__all__ = ["Crew", "Pause", "before", "observed", "staged", "storing", "watch_root", "watch_steps", "writes"]
 
 import threading
 import time
@@ -15,6 +15,9 @@ import pytest
 
 from arrowopaque.butler.host import Cursor
 from arrowopaque.maintain import flush as flush_module
+from arrowopaque.objects.local import LocalStore
+from arrowopaque.store.apply import stage
+from arrowopaque.store.catalog import FileChain
 from tests.support.subjects import RegistrySubject
 
 T = TypeVar("T")
@@ -29,8 +32,8 @@ _current = threading.local()
 class Pause:
     """Stops a client before one step until it is let go.
 
-    A step is a SQL statement on the driver's cursor, or a pseudo-statement
-    when a flush has staged its files.
+    A step is a SQL statement on the driver's cursor, or a pseudo-statement:
+    a flush has staged its files, or a call of the object store.
     """
 
     def __init__(self, at: Callable[[str], bool], *, skip: int = 0) -> None:
@@ -93,9 +96,32 @@ def _report(statement: str) -> None:
             _current.action = action
 
 
+def storing(operation: str) -> Callable[[str], bool]:
+    """Match calls of the object store by name; a new link of the chain is an
+    ``append``.
+    """
+    return lambda statement: statement == f"-- {operation}"
+
+
+def watch_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report what every client asks of the object store."""
+
+    def reported(owner: type, operation: str) -> None:
+        original = getattr(owner, operation)
+
+        def call(*arguments: Any) -> Any:
+            _report(f"-- {operation}")
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, operation, call)
+
+    reported(FileChain, "append")
+    reported(LocalStore, "delete")
+
+
 def watch_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report every step of every client."""
-    execute, executemany, stage = Cursor.execute, Cursor.executemany, flush_module.stage
+    execute, executemany = Cursor.execute, Cursor.executemany
 
     def reported_execute(self: Cursor, statement: str, parameters: Any = ()) -> Cursor:
         _report(statement)

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import sqlalchemy
 from lsst.daf.butler import ddl
@@ -53,7 +53,11 @@ class UndoError(Exception):
 
 
 class Placement(enum.Enum):
-    """Where a test's earlier rows lie when the operation under test runs."""
+    """Where a test's earlier rows lie when the operation under test runs.
+
+    A bare root has no delta: there FLUSHED is compacted, and BULK the same
+    as DELTA.
+    """
 
     DELTA = "delta"
     FLUSHED = "flushed"
@@ -74,12 +78,15 @@ class Kind:
     """A way to make a repository.
 
     ``dialect`` is that of the registry, `None` for a bare root; ``store`` is
-    where data files go, `None` for the SQL manager.
+    where data files go, `None` for the SQL manager. ``placements`` are those
+    that a suite tries: all where they differ, and fewer where another kind
+    has tried them.
     """
 
     name: str
     dialect: str | None
     store: str | None
+    placements: tuple[Placement, ...] = tuple(Placement)
 
     @property
     def is_arrow(self) -> bool:
@@ -98,24 +105,22 @@ class Kind:
             traits.add("local")
         return frozenset(traits)
 
-    @property
-    def placements(self) -> tuple[Placement, ...]:
-        return tuple(Placement) if self.is_arrow else (Placement.DELTA,)
 
+_DELTA, _FLUSHED, _BULK = ((placement,) for placement in Placement)
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("sql-sqlite", "sqlite", None),
-        Kind("sql-postgres", "postgresql", None),
+        Kind("sql-sqlite", "sqlite", None, _DELTA),
+        Kind("sql-postgres", "postgresql", None, _DELTA),
         Kind("arrow-sqlite-local", "sqlite", "local"),
-        Kind("arrow-sqlite-s3", "sqlite", "s3"),
+        Kind("arrow-sqlite-s3", "sqlite", "s3", _FLUSHED),
         Kind("arrow-postgres-local", "postgresql", "local"),
-        Kind("arrow-postgres-s3", "postgresql", "s3"),
-        Kind("arrow-memory", "sqlite", "memory"),
-        Kind("arrow-root-local", None, "local"),
-        Kind("arrow-root-memory", None, "memory"),
-        Kind("arrow-root-s3", None, "s3"),
+        Kind("arrow-postgres-s3", "postgresql", "s3", _BULK),
+        Kind("arrow-memory", "sqlite", "memory", _FLUSHED),
+        Kind("arrow-root-local", None, "local", _DELTA + _FLUSHED),
+        Kind("arrow-root-memory", None, "memory", _DELTA),
+        Kind("arrow-root-s3", None, "s3", _DELTA),
     )
 }
 
@@ -137,7 +142,7 @@ class Subject(abc.ABC):
         """Open a transaction of this client."""
 
     @abc.abstractmethod
-    def clone(self) -> Subject:
+    def clone(self) -> Self:
         """Return a clone of this client: its tables, a connection of its own."""
 
     @abc.abstractmethod
@@ -148,18 +153,18 @@ class Subject(abc.ABC):
     def close(self) -> None:
         """Release the client's connections."""
 
-    def second(self, **kwargs: Any) -> Subject:
+    def second(self, **kwargs: Any) -> Self:
         """Return an independent client."""
-        return self.repository.open(**kwargs)
+        return cast(Self, self.repository.open(**kwargs))
 
-    def reopen(self) -> Subject:
+    def reopen(self) -> Self:
         """Close this client and return a new one."""
         self.close()
-        return self.repository.open()
+        return cast(Self, self.repository.open())
 
-    def read_only(self) -> Subject:
+    def read_only(self) -> Self:
         """Return an independent client that may not write."""
-        return self.repository.open(writeable=False)
+        return cast(Self, self.repository.open(writeable=False))
 
     def options(self, **values: Any) -> AbstractContextManager[None]:
         """Let clients that are opened inside have these options."""
@@ -174,6 +179,8 @@ class Subject(abc.ABC):
         """Put what was written so far where the placement wants it."""
         if self.repository.placement is Placement.FLUSHED:
             self.flush()
+            if self.dialect is None:
+                self.manager.compact()  # type: ignore[attr-defined]  # ours alone has it
 
     def table(
         self, spec: ddl.TableSpec, *rows: Mapping[str, Any], name: str | None = None
@@ -200,9 +207,9 @@ class RegistrySubject(Subject):
     def transaction(self, savepoint: bool = False) -> AbstractContextManager[None]:
         return self.database.transaction(savepoint=savepoint)
 
-    def clone(self) -> Subject:
+    def clone(self) -> Self:
         database = self.database.clone()
-        return RegistrySubject(self.repository, database, self.manager.clone(database))
+        return type(self)(self.repository, database, self.manager.clone(database))
 
     def refresh(self) -> None:
         pass
@@ -237,9 +244,9 @@ class RootSubject(Subject):
     def transaction(self, savepoint: bool = False) -> AbstractContextManager[None]:
         return self.root.transaction(savepoint=savepoint)  # type: ignore[no-any-return]  # root is loaded late
 
-    def clone(self) -> Subject:
+    def clone(self) -> Self:
         root = self.root.clone()
-        return RootSubject(self.repository, root, self.manager.clone(root))
+        return type(self)(self.repository, root, self.manager.clone(root))
 
     def refresh(self) -> None:
         self.root.refresh()
@@ -283,12 +290,12 @@ class Repository:
             return str(self.site.folder / self.name / "opaque")
         return f"memory://{self.name}" if self.kind.dialect is None else None
 
-    def create(self) -> Any:
+    def create(self) -> Subject:
         """Make the repository and return its first client."""
         (self.site.folder / self.name).mkdir()
         return self._client(create=True, writeable=True, patience=5.0)
 
-    def open(self, *, writeable: bool = True, patience: float = 5.0) -> Any:
+    def open(self, *, writeable: bool = True, patience: float = 5.0) -> Subject:
         """Return another client, which waits ``patience`` seconds for locks."""
         return self._client(create=False, writeable=writeable, patience=patience)
 
