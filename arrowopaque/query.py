@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["Relation", "mentioned", "run"]
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ import pyarrow as pa
 from arrowopaque.errors import ConfigurationError, CorruptStoreError, StoreAccessError
 from arrowopaque.format.manifest import DataFile
 from arrowopaque.objects.duckfs import FixedFile, FixedFiles, Reader, url
+from arrowopaque.store.base import Base
 from arrowopaque.store.parquet import ParquetObject, to_exact
 from arrowopaque.store.table import Snapshot
 from arrowopaque.store.volume import Volume
@@ -148,7 +149,7 @@ def _check_names(what: str, names: Iterable[str]) -> None:
 
 
 # Columns go by their position below the views, so that none has the name of
-# DuckDB's own `filename` or `file_row_number`.
+# DuckDB's own `file_index` or `file_row_number`.
 
 
 def _positional(count: int) -> list[str]:
@@ -177,15 +178,13 @@ def _delta(snapshot: Snapshot) -> pa.Table:
     return to_exact(snapshot.delta, schema).rename_columns(_positional(len(schema)))
 
 
-def _deleted(snapshot: Snapshot) -> pa.Table:
-    """Return every row that a deletion vector names."""
-    base = snapshot.base
+def _deleted(base: Base, files: Sequence[DataFile]) -> pa.Table:
+    """Return every row of some files that a deletion vector names."""
     pieces = []
-    for file in base.files:
-        if file.deletes is not None:
-            positions = pa.array(base.open(file).deleted())
-            paths = pa.repeat(url(file.path), len(positions))
-            pieces.append(pa.table({"file": paths, "position": positions}))
+    for number, file in enumerate(files):
+        positions = pa.array(base.open(file).deleted())
+        numbers = pa.repeat(pa.scalar(number, pa.uint64()), len(positions))
+        pieces.append(pa.table({"file": numbers, "position": positions}))
     return pa.concat_tables(pieces)
 
 
@@ -203,21 +202,22 @@ def _scans(connection: duckdb.DuckDBPyConnection, number: int, snapshot: Snapsho
     """
     base, gone = snapshot.base, snapshot.gone
     buried = set() if gone is None else {file.path for file in base.around(gone)}
-    groups: dict[tuple[bool, bool], list[str]] = {}
-    for file in base.files:
-        groups.setdefault((file.deletes is not None, file.path in buried), []).append(_text(url(file.path)))
-    minus_deleted = minus_gone = ""
-    if any(has_deleted for has_deleted, _ in groups):
-        kept = _keep(connection, f"deleted_{number}", _deleted(snapshot))
-        minus_deleted = f" ANTI JOIN {kept} AS d ON d.file = f.filename AND d.position = f.file_row_number"
+    minus_gone = ""
     if gone is not None and buried:
         kept = _keep(connection, f"gone_{number}", _gone(snapshot, gone))
         same = " AND ".join(f"g.c{position} = f.c{position}" for position in base.spec.key_positions)
         minus_gone = f" ANTI JOIN {kept} AS g ON {same}"
+    groups: dict[tuple[bool, bool], list[DataFile]] = {}
+    for file in base.files:
+        groups.setdefault((file.deletes is not None, file.path in buried), []).append(file)
     columns = ", ".join(_positional(len(base.spec.columns)))
-    for (has_deleted, is_buried), paths in groups.items():
-        scan = f"read_parquet([{', '.join(paths)}], hive_partitioning = false) AS f ({columns})"
-        yield scan + minus_deleted * has_deleted + minus_gone * is_buried
+    for (has_deleted, is_buried), files in groups.items():
+        paths = ", ".join(_text(url(file.path)) for file in files)
+        scan = f"read_parquet([{paths}], hive_partitioning = false) AS f ({columns})"
+        if has_deleted:
+            kept = _keep(connection, f"deleted_{number}_{int(is_buried)}", _deleted(base, files))
+            scan += f" ANTI JOIN {kept} AS d ON d.file = f.file_index AND d.position = f.file_row_number"
+        yield scan + minus_gone * is_buried
 
 
 # Files.

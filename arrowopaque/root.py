@@ -17,6 +17,7 @@ from arrowopaque.store.rooted import RootedFiles, RootedTable
 if TYPE_CHECKING:
     from arrowopaque.query import Relation
 
+
 class StoreRoot(Root):
     """A store under one root: files alone, no SQL.
 

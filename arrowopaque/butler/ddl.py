@@ -70,7 +70,8 @@ def _default(table: str, field: ddl.FieldSpec) -> Default | None:
     if isinstance(field.default, sqlalchemy.TextClause):
         return Default(text=str(field.default), expression=True)
     raise ConfigurationError(
-        f"table {table!r}, column {field.name!r}: default {field.default!r} is neither a string nor sqlalchemy.text"
+        f"table {table!r}, column {field.name!r}: default {field.default!r} "
+        "is neither a string nor sqlalchemy.text"
     )
 
 

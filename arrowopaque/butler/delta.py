@@ -18,17 +18,21 @@ from arrowopaque.butler import host
 from arrowopaque.butler.catalog import StaticTables, open_registry_volume
 from arrowopaque.butler.ddl import CODECS
 from arrowopaque.butler.host import Cursor
-from arrowopaque.butler.sql import Dialect, Row, TableNames, convert_rows, dialect_for
+from arrowopaque.butler.postgres import Postgres
+from arrowopaque.butler.sql import Dialect, Row, TableNames, convert_rows
+from arrowopaque.butler.sqlite import Sqlite
 from arrowopaque.errors import ConflictError
 from arrowopaque.format.manifest import Key, TableManifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
 from arrowopaque.format.where import In, Where
 from arrowopaque.options import Options
+from arrowopaque.store.apply import Stage, StaleStageError
 from arrowopaque.store.base import Base, load_base
-from arrowopaque.store.apply import StaleStageError, Stage
 from arrowopaque.store.table import Current, DeltaState, Snapshot, is_intact, key_table
 from arrowopaque.store.volume import Volume
+
+_DIALECTS: dict[str, type[Dialect]] = {"sqlite": Sqlite, "postgresql": Postgres}
 
 
 class VolumeSource:
@@ -90,7 +94,7 @@ class TableHandle:
             catalog=host.render_table(db, source.tables.catalog),
         )
         dialect = host.dialect_name(db)
-        sql = dialect_for(dialect)(spec, names, lambda column: host.quote(db, column))
+        sql = _DIALECTS[dialect](spec, names, lambda column: host.quote(db, column))
         values = Values(spec, CODECS, nan_is_null=dialect == "sqlite")
         return cls(name, spec, values, delta, sql, source, host.key_sequence(db, delta))
 

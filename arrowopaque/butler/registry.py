@@ -123,7 +123,9 @@ class RegistryBinding:
         db = self.db.clone()
         catalog = Catalog(db, self._shared.tables.catalog)
         delta = self._create(db, name, given)
-        tombstones = self._create(db, tombstone_table(name), tombstone_spec(spec)) if spec.primary_key else None
+        tombstones = (
+            self._create(db, tombstone_table(name), tombstone_spec(spec)) if spec.primary_key else None
+        )
         db.sync(self._shared.tables.meta, keys={"table_name": name})
         catalog.add(name, spec)
         # The first client's spec is the one that files are written with.

@@ -17,16 +17,17 @@ from arrowopaque.butler.storage import ArrowOpaqueTableStorage
 from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyError
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
-from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.maintain.compact import CompactReport
 from arrowopaque.maintain.flush import FlushReport
 from arrowopaque.maintain.vacuum import VacuumReport
 from arrowopaque.maintain.verify import VerifyReport
 from arrowopaque.root import StoreRoot
+from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.rooted import RootedTable
 
 if TYPE_CHECKING:
     from arrowopaque.query import Relation
+
 
 @contextmanager
 def _as_sql_raises() -> Iterator[None]:
@@ -124,8 +125,9 @@ class RootBinding:
         """Do nothing: there is no delta between commits."""
         with _as_sql_raises():
             self._root.check_writeable()
-        chosen = [name for name in names if self._root.spec(name)] or self.names()
-        return {name: FlushReport() for name in chosen}
+        for name in names:
+            self._root.spec(name)
+        return {name: FlushReport() for name in names or self.names()}
 
     def compact(self, *names: str) -> dict[str, CompactReport]:
         """Merge the data files of all or some tables."""

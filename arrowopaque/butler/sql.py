@@ -1,4 +1,4 @@
-"""The SQL of the hot path, written once for each dialect.
+"""The SQL of the hot path: what is the same in all dialects.
 
 ``D`` is the delta (the table that the default manager would have), ``T`` its
 tombstones and ``C`` the catalog, as in ``docs/DESIGN.md``.
@@ -6,10 +6,9 @@ tombstones and ``C`` the catalog, as in ``docs/DESIGN.md``.
 
 from __future__ import annotations
 
-__all__ = ["Dialect", "Postgres", "Sqlite", "TableNames", "dialect_for"]
+__all__ = ["TO_DRIVER", "Convert", "Dialect", "Row", "TableNames", "convert_rows"]
 
 import base64
-import json
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 from arrowopaque.butler.ddl import STAMP
 from arrowopaque.butler.host import Cursor
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
-from arrowopaque.format.where import In, Prefix, Term
+from arrowopaque.format.where import Term
 
 Row = tuple[Any, ...]
 Convert = Callable[[Any], Any]
@@ -42,7 +41,7 @@ def _uuid_bytes(value: Any) -> bytes:
     return value.bytes if isinstance(value, uuid.UUID) else bytes.fromhex(value.replace("-", ""))
 
 
-_TO_DRIVER: dict[ColumnKind, Convert] = {
+TO_DRIVER: dict[ColumnKind, Convert] = {
     ColumnKind.UUID: bytes.hex,
     ColumnKind.HASH: _base64,
     ColumnKind.REGION: _base64,
@@ -96,7 +95,7 @@ class Dialect(ABC):
 
     def to_driver(self, names: Sequence[str]) -> list[Convert | None]:
         """Return what turns stored values into the driver's."""
-        return [_TO_DRIVER.get(self.spec.by_name[name].kind) for name in names]
+        return [TO_DRIVER.get(self.spec.by_name[name].kind) for name in names]
 
     def _select(self, tag: int, kept: Sequence[str]) -> str:
         columns = ", ".join(
@@ -220,7 +219,8 @@ class Dialect(ABC):
         """Compare-and-swap the catalog row."""
         mark = self.mark
         cursor.execute(
-            f"UPDATE {self.names.catalog} SET manifest = {mark} WHERE table_name = {mark} AND manifest = {mark}",
+            f"UPDATE {self.names.catalog} SET manifest = {mark} "
+            f"WHERE table_name = {mark} AND manifest = {mark}",
             (new, table, old or ""),
         )
         return cursor.rowcount == 1
@@ -243,173 +243,3 @@ class Dialect(ABC):
 
     def _column_list(self, names: Sequence[str]) -> str:
         return ", ".join(self.quoted[name] for name in names)
-
-
-class Sqlite(Dialect):
-    """SQLite: BEGIN IMMEDIATE has serialised the writers already."""
-
-    mark = "?"
-    _IN_JSON = frozenset(ColumnKind) - {ColumnKind.FLOAT, ColumnKind.BINARY}
-
-    def _null(self, column: Column) -> str:
-        return "NULL"
-
-    def _typed_null(self, name: str) -> str:
-        return "NULL"
-
-    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
-        column = self.quoted[term.column]
-        if isinstance(term, Prefix):
-            return f"substr({column}, 1, ?) = ?", [len(term.prefix), term.prefix]
-        kind = self.spec.by_name[term.column].kind
-        values = list(term.values)
-        if kind not in self._IN_JSON or any(isinstance(value, str) and "\0" in value for value in values):
-            if len(values) != 1 or term.null:
-                return None
-        convert = _TO_DRIVER.get(kind)
-        if convert is not None:
-            values = [convert(value) for value in values]
-        if len(values) == 1:
-            rendered, parameters = f"{column} = ?", values
-        else:
-            rendered, parameters = f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(values)]
-        return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters
-
-    def small_lock(self) -> str:
-        return ""
-
-    def try_big_lock(self, cursor: Cursor) -> bool:
-        return True
-
-    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
-        rows = convert_rows(rows, self.to_driver(names)) if names else rows
-        marks = ", ".join("?" for _ in names)
-        values = f"({self._column_list(names)}) VALUES ({marks})" if names else "DEFAULT VALUES"
-        statement = f"INSERT INTO {self.names.delta} {values}{conflict}"
-        if len(rows) == 1:
-            cursor.execute(statement, rows[0])
-        else:
-            cursor.executemany(statement, rows)
-
-    def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
-        names = self.spec.primary_key
-        rows = [(*key, stamp) for key in convert_rows(keys, self.to_driver(names))]
-        marks = ", ".join("?" for _ in range(len(names) + 1))
-        cursor.executemany(
-            f"INSERT INTO {self.names.tombstones} ({self._column_list([*names, STAMP])}) VALUES ({marks}) "
-            "ON CONFLICT DO NOTHING",
-            rows,
-        )
-
-    def delete_keys(self, cursor: Cursor, source: str, keys: list[Row]) -> None:
-        names = self.spec.primary_key
-        clause = " AND ".join(f"{self.quoted[name]} = ?" for name in names)
-        cursor.executemany(f"DELETE FROM {source} WHERE {clause}", convert_rows(keys, self.to_driver(names)))
-
-
-_PG_TYPES = {
-    ColumnKind.STRING: "TEXT",
-    ColumnKind.TEXT: "TEXT",
-    ColumnKind.SMALLINT: "SMALLINT",
-    ColumnKind.INTEGER: "INTEGER",
-    ColumnKind.BIGINT: "BIGINT",
-    ColumnKind.FLOAT: "DOUBLE PRECISION",
-    ColumnKind.BOOLEAN: "BOOLEAN",
-    ColumnKind.BINARY: "BYTEA",
-    ColumnKind.UUID: "UUID",
-    ColumnKind.HASH: "TEXT",
-    ColumnKind.REGION: "TEXT",
-    ColumnKind.TIME: "BIGINT",
-}
-_LOCK_NOT_AVAILABLE = "55P03"
-
-
-class Postgres(Dialect):
-    """PostgreSQL, through psycopg2 or psycopg 3."""
-
-    mark = "%s"
-    _SAVEPOINT = "arrowopaque_lock"
-
-    def _type(self, name: str) -> str:
-        return _PG_TYPES[self.spec.by_name[name].kind]
-
-    def _cast(self, name: str) -> str:
-        return f"CAST(%s AS {self._type(name)})"
-
-    def _null(self, column: Column) -> str:
-        return f"NULL::{_PG_TYPES[column.kind]}"
-
-    def _typed_null(self, name: str) -> str:
-        return f"NULL::{name}"
-
-    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
-        column = self.quoted[term.column]
-        if isinstance(term, Prefix):
-            return f"starts_with({column}, %s)", [term.prefix]
-        kind = self.spec.by_name[term.column].kind
-        convert = _TO_DRIVER.get(kind)
-        values = list(term.values) if convert is None else [convert(value) for value in term.values]
-        if len(values) == 1:
-            rendered, parameters = f"{column} = CAST(%s AS {_PG_TYPES[kind]})", values
-        else:
-            rendered, parameters = f"{column} = ANY(%s::{_PG_TYPES[kind]}[])", [values]
-        return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters
-
-    def small_lock(self) -> str:
-        return f"LOCK TABLE {self.names.delta} IN ROW EXCLUSIVE MODE; "
-
-    def try_big_lock(self, cursor: Cursor) -> bool:
-        cursor.execute(f"SAVEPOINT {self._SAVEPOINT}")
-        try:
-            cursor.execute(f"LOCK TABLE {self.names.delta} IN EXCLUSIVE MODE NOWAIT")
-        except Exception as err:
-            cursor.execute(f"ROLLBACK TO SAVEPOINT {self._SAVEPOINT}; RELEASE SAVEPOINT {self._SAVEPOINT}")
-            if getattr(getattr(err, "orig", None), "sqlstate", None) == _LOCK_NOT_AVAILABLE or (
-                getattr(getattr(err, "orig", None), "pgcode", None) == _LOCK_NOT_AVAILABLE
-            ):
-                return False
-            raise
-        cursor.execute(f"RELEASE SAVEPOINT {self._SAVEPOINT}")
-        return True
-
-    def insert_statement(
-        self, names: Sequence[str], rows: list[Row], conflict: str = ""
-    ) -> tuple[str, list[Any]]:
-        """Return one statement that inserts stored rows into D."""
-        if not names:
-            return "; ".join([f"INSERT INTO {self.names.delta} DEFAULT VALUES{conflict}"] * len(rows)), []
-        columns = self._column_list(names)
-        if len(rows) == 1:
-            (row,) = convert_rows(rows, self.to_driver(names))
-            marks = ", ".join(self._cast(name) for name in names)
-            return f"INSERT INTO {self.names.delta} ({columns}) VALUES ({marks}){conflict}", list(row)
-        arrays, parameters = self._unnest(names, rows)
-        return f"INSERT INTO {self.names.delta} ({columns}) SELECT * FROM {arrays}{conflict}", parameters
-
-    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
-        cursor.execute(*self.insert_statement(names, rows, conflict))
-
-    def _unnest(self, names: Sequence[str], rows: list[Row]) -> tuple[str, list[Any]]:
-        arrays = ", ".join(f"%s::{self._type(name)}[]" for name in names)
-        columns = zip(*convert_rows(rows, self.to_driver(names)), strict=True)
-        return f"unnest({arrays}) AS v ({self._column_list(names)})", [list(column) for column in columns]
-
-    def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
-        names = self.spec.primary_key
-        arrays, parameters = self._unnest(names, keys)
-        cursor.execute(
-            f"INSERT INTO {self.names.tombstones} ({self._column_list([*names, STAMP])}) "
-            f"SELECT {self._column_list(names)}, %s FROM {arrays} ON CONFLICT DO NOTHING",
-            [stamp, *parameters],
-        )
-
-    def delete_keys(self, cursor: Cursor, source: str, keys: list[Row]) -> None:
-        names = self.spec.primary_key
-        arrays, parameters = self._unnest(names, keys)
-        clause = " AND ".join(f"d.{self.quoted[name]} = v.{self.quoted[name]}" for name in names)
-        cursor.execute(f"DELETE FROM {source} AS d USING {arrays} WHERE {clause}", parameters)
-
-
-def dialect_for(name: str) -> type[Dialect]:
-    """Return the dialect called ``name``."""
-    return {"sqlite": Sqlite, "postgresql": Postgres}[name]

@@ -54,13 +54,16 @@ class RegistryBackend:
         self.values: Values = table.handle.values
 
     def check_writeable(self, verb: str) -> None:
+        """See `Backend`."""
         if not self.table.db.isWriteable():
             raise ReadOnlyDatabaseError(f"Cannot {verb} read-only table {self.table.name}.")
 
     def snapshot(self, where: Sequence[Term]) -> Snapshot:
+        """See `Backend`."""
         return self.table.snapshot(where)
 
     def write(self, mode: Mode, call: Call) -> None:
+        """See `Backend`."""
         table = self.table
         if not table.spec.primary_key:
             self._write_plain(mode, call)
@@ -73,6 +76,7 @@ class RegistryBackend:
             _SMALL[mode](table, cursor, call)
 
     def write_arrow(self, mode: Mode, rows: pa.Table, given: tuple[str, ...]) -> None:
+        """See `Backend`."""
         table = self.table
         if self._is_bulk(mode, given, rows.num_rows):
             with host.writing(table.db) as cursor:
@@ -98,6 +102,7 @@ class RegistryBackend:
         getattr(self.table.db, mode.value)(self.table.handle.delta, *python)
 
     def delete(self, selection: Selection) -> None:
+        """See `Backend`."""
         table = self.table
         with host.writing(table.db) as cursor:
             if not table.spec.primary_key:
@@ -117,6 +122,7 @@ class RegistryBackend:
         return self.table.base_rows() >= threshold
 
     def unmatched(self, column: str, value: Any, error: RejectedValueError) -> None:
+        """See `Backend`."""
         writes.probe_value(self.table, column, value)
 
     def refuse(self, mode: Mode, rows: Sequence[Any], error: RejectedValueError) -> NoReturn:

@@ -17,7 +17,8 @@ from arrowopaque import clock
 from arrowopaque.butler import host
 from arrowopaque.butler.delta import RegistryTable, keys_to_arrow
 from arrowopaque.butler.host import Cursor
-from arrowopaque.butler.sql import Postgres, Row, convert_rows
+from arrowopaque.butler.postgres import Postgres
+from arrowopaque.butler.sql import Row, convert_rows
 from arrowopaque.butler.violations import refused
 from arrowopaque.format.manifest import Key
 from arrowopaque.format.spec import ColumnKind, TableSpec

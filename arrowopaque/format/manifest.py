@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -282,7 +283,7 @@ def partitions_are_ordered(manifest: TableManifest, spec: TableSpec) -> str | No
     bounds = [decode_leading(spec, partition.lower) for partition in manifest.partitions]
     if bounds[0] is not None or any(bound is None for bound in bounds[1:]):
         return "only the first partition may have no lower bound"
-    if any(not low < high for low, high in zip(bounds[1:], bounds[2:], strict=False)):
+    if any(not low < high for low, high in itertools.pairwise(bounds)):
         return "partition bounds do not rise"
     numbers = [partition.number for partition in manifest.partitions]
     if len(set(numbers)) != len(numbers) or max(numbers) >= manifest.next_partition:

@@ -21,6 +21,7 @@ __all__ = [
 import enum
 import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 from arrowopaque.errors import ConfigurationError, CorruptStoreError
@@ -165,21 +166,24 @@ _NUMBERS = ("version", "partition", "index")
 
 def parse(path: str) -> Name | None:
     """Return what a name stands for, or `None` if it is not ours."""
-    if path == MARKER:
-        return Name(Kind.MARKER)
-    if path == PUBLISHED:
-        return Name(Kind.PUBLISHED)
+    if path in _FIXED:
+        return Name(_FIXED[path])
     for kind, pattern in _PATTERNS.items():
         match = pattern.fullmatch(path)
-        if match is None:
-            continue
-        parts: dict[str, str | int | None] = dict(match.groupdict())
-        if parts.get("table") is not None:
-            parts["table"] = decode_table(str(parts["table"]))
-            if parts["table"] is None:
-                return None
-        for number in _NUMBERS:
-            if number in parts:
-                parts[number] = int(str(parts[number]))
-        return Name(kind, **parts)  # type: ignore[arg-type]  # the patterns' groups are Name's fields
+        if match is not None:
+            return _name(kind, match.groupdict())
     return None
+
+
+_FIXED = {MARKER: Kind.MARKER, PUBLISHED: Kind.PUBLISHED}
+
+
+def _name(kind: Kind, parts: dict[str, str]) -> Name | None:
+    fields: dict[str, Any] = dict(parts)
+    if "table" in parts:
+        fields["table"] = decode_table(parts["table"])
+        if fields["table"] is None:
+            return None
+    for number in parts.keys() & _NUMBERS:
+        fields[number] = int(parts[number])
+    return Name(kind, **fields)

@@ -15,7 +15,7 @@ from arrowopaque import clock
 from arrowopaque.errors import ConflictError
 from arrowopaque.format.manifest import Key, Partition, TableManifest
 from arrowopaque.format.values import Values
-from arrowopaque.store.apply import StaleStageError, Stage, compose, stage
+from arrowopaque.store.apply import Stage, StaleStageError, compose, stage
 from arrowopaque.store.base import Base, Hits, hits_of, load_base
 from arrowopaque.store.table import DeltaState, Exclusive, MaintainedTable, is_intact, key_table
 

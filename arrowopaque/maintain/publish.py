@@ -8,9 +8,9 @@ import socket
 from collections.abc import Mapping
 
 from arrowopaque import clock
+from arrowopaque.errors import ObjectMissingError
 from arrowopaque.format import names
 from arrowopaque.format.manifest import MetaTable, TableEntry, load
-from arrowopaque.errors import ObjectMissingError
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.store.volume import Volume, publish
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Stage", "StaleStageError", "compose", "stage", "store_files"]
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,7 +160,7 @@ def stage(
     bounds = [decode_leading(spec, partition.lower) for partition in manifest.partitions[1:]]
     leading = comparable(_leading(spec, rows))
     kind = spec.key_schema.field(0).type
-    inner = np.searchsorted(leading, comparable(pa.array(bounds, kind)), "left") if bounds else []
+    inner: Any = np.searchsorted(leading, comparable(pa.array(bounds, kind)), "left") if bounds else []
     starts = [0, *(int(i) for i in inner)]
     staged = []
     for partition, start, stop in zip(manifest.partitions, starts, [*starts[1:], rows.num_rows], strict=True):
@@ -177,7 +178,7 @@ def store_files(
     cuts = cut(_leading(spec, rows), volume.options.partition_rows)
     return tuple(
         write_file(volume, spec, table, number, rows.slice(start, stop - start))
-        for start, stop in zip(cuts, cuts[1:], strict=False)
+        for start, stop in itertools.pairwise(cuts)
     )
 
 
@@ -188,7 +189,7 @@ def split_rows(
     leading = _leading(spec, rows)
     cuts = cut(leading, volume.options.partition_rows)
     result = []
-    for i, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
         number = first.number if i == 0 else next_number + i - 1
         lower = first.lower if i == 0 else encode_leading(leading[start].as_py())
         file = write_file(volume, spec, table, number, rows.slice(start, stop - start))

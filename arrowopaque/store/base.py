@@ -155,8 +155,9 @@ class Base:
     ) -> Iterator[Match]:
         if len(positions) and where:
             columns = list(dict.fromkeys(term.column for term in where))
-            keep = mask(file.take(positions, columns), where)
-            positions = positions[np.asarray(keep.to_numpy(zero_copy_only=False), dtype=bool)]
+            found = mask(file.take(positions, columns), where)
+            assert found is not None, "there are terms"
+            positions = positions[found.to_numpy(zero_copy_only=False).astype(bool)]
         if len(positions):
             yield Match(file.entry.path, positions, file.take(positions, names))
 

@@ -37,12 +37,13 @@ def comparable(array: pa.Array) -> npt.NDArray[Any]:
         raw = np.frombuffer(array.buffers()[1], dtype=f"S{width}", count=array.offset + len(array))
         return raw[array.offset :]
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        result = np.empty(len(array), dtype=object)
-        result[:] = array.to_pylist()
-        return result
+        values: npt.NDArray[Any] = np.empty(len(array), dtype=object)
+        values[:] = array.to_pylist()
+        return values
     if pa.types.is_boolean(kind):
         array = array.cast(pa.uint8())
-    return array.to_numpy(zero_copy_only=False)
+    result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return result
 
 
 def distinct(array: pa.Array) -> npt.NDArray[Any]:
@@ -181,7 +182,8 @@ class SortedFile:
         positions = np.array(read_deletes(self._store, entry), dtype=np.int64)
         if len(positions) != entry.count or (len(positions) and positions[-1] >= self.entry.rows):
             raise CorruptStoreError(
-                f"deletion vector {self._store.uri}/{entry.path} does not fit {self.entry.path}; restore it from a copy"
+                f"deletion vector {self._store.uri}/{entry.path} does not fit {self.entry.path}; "
+                "restore it from a copy"
             )
         return positions, positions.nbytes
 

@@ -14,7 +14,7 @@ from arrowopaque.errors import ConstraintError
 from arrowopaque.format.manifest import Key, TableManifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
-from arrowopaque.store.apply import StaleStageError, Stage, compose, next_manifest, stage
+from arrowopaque.store.apply import Stage, StaleStageError, compose, next_manifest, stage
 from arrowopaque.store.base import Base, Hits, hits_of, live_only, load_base, rows_of
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.plan import ClashError, plan_write
@@ -160,7 +160,7 @@ class TableDraft:
         found = {k for match in selection.matches(self._base, key) for k in rows_of(match.rows.select(key))}
         snapshot = Snapshot(load_base(self._volume, self.spec, None), self.snapshot().delta)
         names = list(dict.fromkeys([*key, *selection.columns]))
-        mine = set()
+        mine: set[Key] = set()
         for batch in snapshot.batches(selection.where, names):
             keys = rows_of(batch.select(key))
             if selection.tuples is None:

@@ -301,7 +301,8 @@ class ParquetObject:
     def columns(self, groups: Sequence[int], names: Sequence[str]) -> dict[tuple[int, str], pa.Array]:
         """Return decoded columns of row groups, cached."""
         result: dict[tuple[int, str], pa.Array] = {}
-        missing_groups, missing_names = [], set()
+        missing_groups: list[int] = []
+        missing_names: set[str] = set()
         for group in groups:
             for name in names:
                 array = self._cache.get((self.entry.path, group, name))

@@ -291,9 +291,10 @@ class Root:
         self.check_writeable()
         commit, staged_at, head = clock.new_id(), self._head.version, self._head
         for attempt in range(_TRIES):
-            for head in [head, *self._chain.after(head.version)]:
-                if head.commit == commit:
-                    return self._landed(head)
+            for newer in [head, *self._chain.after(head.version)]:
+                if newer.commit == commit:
+                    return self._landed(newer)
+                head = newer
             if head.floor > staged_at:
                 restage()
                 staged_at = head.version

@@ -15,7 +15,7 @@ from arrowopaque.format.spec import ColumnKind
 from arrowopaque.format.values import RejectedValueError, Values
 from arrowopaque.format.where import In, Term
 from arrowopaque.options import Options
-from arrowopaque.store.apply import StaleStageError, Stage
+from arrowopaque.store.apply import Stage, StaleStageError
 from arrowopaque.store.base import Base, load_base, rows_of
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.root import Root

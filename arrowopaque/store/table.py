@@ -1,4 +1,4 @@
-"""A table as readers see it: delta rows ∪ (base − tombstones)."""
+"""A table as readers see it: its delta and its data files, less tombstones."""
 
 from __future__ import annotations
 

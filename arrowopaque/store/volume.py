@@ -119,7 +119,8 @@ def open_volume(
         raise RootInUseError(f"{store.uri} belongs to store {marker.store}, not to {id}: choose another root")
     if binding is not None and marker.binding != binding:
         raise ConfigurationError(
-            f"{store.uri} is written through its {marker.binding}, not through its {binding}: open it read-only"
+            f"{store.uri} is written through its {marker.binding}, not through its {binding}: "
+            "open it read-only"
         )
     chosen = options or Options.from_json(marker.options)
     return Volume(store, _cache_for(store.uri, marker.store, chosen), chosen, marker.store)

@@ -81,6 +81,6 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
     """Threads for the clients; every step of theirs is reported."""
     watch_steps(monkeypatch)
     watch_root(monkeypatch)
-    crew = Crew()
+    crew = Crew(monkeypatch)
     yield crew
     crew.close()

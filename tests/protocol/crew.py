@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Crew", "Pause", "before", "observed", "staged", "storing", "watch_root", "watch_steps", "writes"]
+__all__ = ["Crew", "Pause", "before", "observed", "ours", "staged", "storing", "watch_root", "watch_steps", "writes"]
 
 import threading
 import time
@@ -18,7 +18,7 @@ from arrowopaque.maintain import flush as flush_module
 from arrowopaque.objects.local import LocalStore
 from arrowopaque.store.apply import stage
 from arrowopaque.store.catalog import FileChain
-from tests.support.subjects import RegistrySubject
+from tests.support.subjects import RegistrySubject, Subject
 
 T = TypeVar("T")
 
@@ -141,10 +141,16 @@ def watch_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flush_module, "stage", reported_stage)
 
 
+def ours(client: Subject) -> Any:
+    """Return a client's manager; it has more methods than the host's interface."""
+    return client.manager
+
+
 class Crew:
     """Runs what clients do at the same time, and knows who waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
         self._pool = ThreadPoolExecutor(8)
         self._pauses: list[Pause] = []
         self._last: list[Callable[[], None]] = []

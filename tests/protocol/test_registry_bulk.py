@@ -14,7 +14,7 @@ from arrowopaque.errors import StoreAccessError
 from arrowopaque.objects.local import LocalStore
 from arrowopaque.store.base import Base
 from tests.opaque.suite_base import assert_holds, undone
-from tests.protocol.crew import Crew
+from tests.protocol.crew import Crew, ours
 from tests.support import specs
 from tests.support.specs import row, rows
 from tests.support.subjects import RegistrySubject
@@ -46,7 +46,7 @@ def _takes_another_bulk(client: RegistrySubject, table: OpaqueTableStorage, expe
     assert client.delta_rows("t") == before
     client.flush("t")
     assert_holds(client.second().manager.register("t", specs.standard()), [*expected, *rows([50, 51])])
-    client.verify()
+    ours(client).verify()
 
 
 @pytest.mark.parametrize("operation", BULK)

@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from arrowopaque.errors import ConflictError
 from tests.opaque.suite_base import assert_holds, contents, undone
-from tests.protocol.crew import Crew, Pause, before, observed, staged, writes
+from tests.protocol.crew import Crew, Pause, before, observed, ours, staged, writes
 from tests.support import specs
 from tests.support.specs import row, rows
 from tests.support.subjects import RegistrySubject, Site, open_repository
@@ -314,10 +314,10 @@ def test_8_bulk_left_open_while_vacuum_runs(postgres: RegistrySubject, ending: s
         theirs.insert(*rows([3, 4]))
         theirs.delete(*_ids(1, 2))
         _vacuum_or_give_up(impatient)
-    postgres.vacuum()
+    ours(postgres).vacuum(retention=0)
     fresh = postgres.second()
     assert_holds(table_of(fresh), rows([3, 4] if ending == "commit" else [1, 2]))
-    fresh.verify()
+    ours(fresh).verify()
 
 
 def _impatient(client: RegistrySubject) -> RegistrySubject:
@@ -329,7 +329,7 @@ def _impatient(client: RegistrySubject) -> RegistrySubject:
 def _vacuum_or_give_up(client: RegistrySubject) -> None:
     """Run a vacuum that may find the table in use."""
     try:
-        client.vacuum()
+        ours(client).vacuum(retention=0)
     except ConflictError:
         # What it found out before is what the test is about.
         return
@@ -343,14 +343,14 @@ def test_8_flush_stalled_while_vacuum_runs(subject: RegistrySubject, crew: Crew)
     other = subject.second()
     pause = Pause(staged)
     flushing = crew.start(lambda: other.flush("t"), pause)
-    freed = subject.vacuum()["t"]
+    freed = ours(subject).vacuum(retention=0)["t"]
     assert freed.objects > 0
     pause.let_go()
     flushing.result()
     fresh = subject.second()
     assert fresh.delta_rows("t") == 0
     assert_holds(table_of(fresh), rows([2, 3, 4]))
-    fresh.verify()
+    ours(fresh).verify()
 
 
 # 9: two flushes stage the same rows.
@@ -459,8 +459,8 @@ def test_14_vacuum_beside_another_registry(
         for number, table in enumerate(tables):
             table.insert(*rows([10 * number + 1, 10 * number + 2]))
         for client in clients:
-            client.vacuum()
+            ours(client).vacuum(retention=0)
         for number, client in enumerate(clients):
             fresh = client.second()
             assert_holds(table_of(fresh), rows([10 * number + 1, 10 * number + 2]))
-            fresh.verify()
+            ours(fresh).verify()

@@ -12,7 +12,7 @@ from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
 from sqlalchemy.exc import IntegrityError
 
 from tests.opaque.suite_base import assert_holds
-from tests.protocol.crew import Crew, Pause, before, staged
+from tests.protocol.crew import Crew, Pause, before, ours, staged
 from tests.support import specs
 from tests.support.specs import row, rows
 from tests.support.subjects import RegistrySubject
@@ -57,7 +57,7 @@ def test_writers_do_not_wait_for_the_first_phase(subject: RegistrySubject, crew:
     subject.flush("t")
     assert subject.delta_rows("t") == 0
     assert_holds(subject.second().manager.register("t", specs.standard()), expected)
-    subject.verify()
+    ours(subject).verify()
 
 
 BETWEEN: dict[str, tuple[list[Callable[[RegistrySubject, OpaqueTableStorage], Any]], list[specs.Row]]] = {
@@ -126,7 +126,7 @@ def _each_key_once(client: RegistrySubject, table: OpaqueTableStorage, expected:
     for one in expected:
         with pytest.raises(IntegrityError):
             table.insert(one)
-    client.verify()
+    ours(client).verify()
     table.delete(["id"], *({"id": one["id"]} for one in expected))
     assert_holds(table, [])
 

@@ -1,0 +1,124 @@
+"""The SQL of the hot path on PostgreSQL, through psycopg2 or psycopg 3."""
+
+from __future__ import annotations
+
+__all__ = ["Postgres"]
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy
+
+from arrowopaque.butler.ddl import STAMP
+from arrowopaque.butler.host import Cursor
+from arrowopaque.butler.sql import TO_DRIVER, Dialect, Row, convert_rows
+from arrowopaque.format.spec import Column, ColumnKind
+from arrowopaque.format.where import Prefix, Term
+
+_PG_TYPES = {
+    ColumnKind.STRING: "TEXT",
+    ColumnKind.TEXT: "TEXT",
+    ColumnKind.SMALLINT: "SMALLINT",
+    ColumnKind.INTEGER: "INTEGER",
+    ColumnKind.BIGINT: "BIGINT",
+    ColumnKind.FLOAT: "DOUBLE PRECISION",
+    ColumnKind.BOOLEAN: "BOOLEAN",
+    ColumnKind.BINARY: "BYTEA",
+    ColumnKind.UUID: "UUID",
+    ColumnKind.HASH: "TEXT",
+    ColumnKind.REGION: "TEXT",
+    ColumnKind.TIME: "BIGINT",
+}
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class Postgres(Dialect):
+    """PostgreSQL, through psycopg2 or psycopg 3."""
+
+    mark = "%s"
+    _SAVEPOINT = "arrowopaque_lock"
+
+    def _type(self, name: str) -> str:
+        return _PG_TYPES[self.spec.by_name[name].kind]
+
+    def _cast(self, name: str) -> str:
+        return f"CAST(%s AS {self._type(name)})"
+
+    def _null(self, column: Column) -> str:
+        return f"NULL::{_PG_TYPES[column.kind]}"
+
+    def _typed_null(self, name: str) -> str:
+        return f"NULL::{name}"
+
+    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
+        """See `Dialect`."""
+        column = self.quoted[term.column]
+        if isinstance(term, Prefix):
+            return f"starts_with({column}, %s)", [term.prefix]
+        kind = self.spec.by_name[term.column].kind
+        convert = TO_DRIVER.get(kind)
+        values = list(term.values) if convert is None else [convert(value) for value in term.values]
+        if len(values) == 1:
+            rendered, parameters = f"{column} = CAST(%s AS {_PG_TYPES[kind]})", values
+        else:
+            rendered, parameters = f"{column} = ANY(%s::{_PG_TYPES[kind]}[])", [values]
+        return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters
+
+    def small_lock(self) -> str:
+        """See `Dialect`."""
+        return f"LOCK TABLE {self.names.delta} IN ROW EXCLUSIVE MODE; "
+
+    def try_big_lock(self, cursor: Cursor) -> bool:
+        """See `Dialect`."""
+        cursor.execute(f"SAVEPOINT {self._SAVEPOINT}")
+        try:
+            cursor.execute(f"LOCK TABLE {self.names.delta} IN EXCLUSIVE MODE NOWAIT")
+        except sqlalchemy.exc.DBAPIError as err:
+            cursor.execute(f"ROLLBACK TO SAVEPOINT {self._SAVEPOINT}; RELEASE SAVEPOINT {self._SAVEPOINT}")
+            # psycopg 3 and psycopg2 have different names for it.
+            code = getattr(err.orig, "sqlstate", None) or getattr(err.orig, "pgcode", None)
+            if code != _LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        cursor.execute(f"RELEASE SAVEPOINT {self._SAVEPOINT}")
+        return True
+
+    def insert_statement(
+        self, names: Sequence[str], rows: list[Row], conflict: str = ""
+    ) -> tuple[str, list[Any]]:
+        """Return one statement that inserts stored rows into D."""
+        if not names:
+            return "; ".join([f"INSERT INTO {self.names.delta} DEFAULT VALUES{conflict}"] * len(rows)), []
+        columns = self._column_list(names)
+        if len(rows) == 1:
+            (row,) = convert_rows(rows, self.to_driver(names))
+            marks = ", ".join(self._cast(name) for name in names)
+            return f"INSERT INTO {self.names.delta} ({columns}) VALUES ({marks}){conflict}", list(row)
+        arrays, parameters = self._unnest(names, rows)
+        return f"INSERT INTO {self.names.delta} ({columns}) SELECT * FROM {arrays}{conflict}", parameters
+
+    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
+        """See `Dialect`."""
+        cursor.execute(*self.insert_statement(names, rows, conflict))
+
+    def _unnest(self, names: Sequence[str], rows: list[Row]) -> tuple[str, list[Any]]:
+        arrays = ", ".join(f"%s::{self._type(name)}[]" for name in names)
+        columns = zip(*convert_rows(rows, self.to_driver(names)), strict=True)
+        return f"unnest({arrays}) AS v ({self._column_list(names)})", [list(column) for column in columns]
+
+    def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
+        """See `Dialect`."""
+        names = self.spec.primary_key
+        arrays, parameters = self._unnest(names, keys)
+        cursor.execute(
+            f"INSERT INTO {self.names.tombstones} ({self._column_list([*names, STAMP])}) "
+            f"SELECT {self._column_list(names)}, %s FROM {arrays} ON CONFLICT DO NOTHING",
+            [stamp, *parameters],
+        )
+
+    def delete_keys(self, cursor: Cursor, source: str, keys: list[Row]) -> None:
+        """See `Dialect`."""
+        names = self.spec.primary_key
+        arrays, parameters = self._unnest(names, keys)
+        clause = " AND ".join(f"d.{self.quoted[name]} = v.{self.quoted[name]}" for name in names)
+        cursor.execute(f"DELETE FROM {source} AS d USING {arrays} WHERE {clause}", parameters)

@@ -1,0 +1,83 @@
+"""The SQL of the hot path on SQLite."""
+
+from __future__ import annotations
+
+__all__ = ["Sqlite"]
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from arrowopaque.butler.ddl import STAMP
+from arrowopaque.butler.host import Cursor
+from arrowopaque.butler.sql import TO_DRIVER, Dialect, Row, convert_rows
+from arrowopaque.format.spec import Column, ColumnKind
+from arrowopaque.format.where import Prefix, Term
+
+
+class Sqlite(Dialect):
+    """SQLite: BEGIN IMMEDIATE has serialised the writers already."""
+
+    mark = "?"
+    _IN_JSON = frozenset(ColumnKind) - {ColumnKind.FLOAT, ColumnKind.BINARY}
+
+    def _null(self, column: Column) -> str:
+        return "NULL"
+
+    def _typed_null(self, name: str) -> str:
+        return "NULL"
+
+    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
+        """See `Dialect`."""
+        column = self.quoted[term.column]
+        if isinstance(term, Prefix):
+            return f"substr({column}, 1, ?) = ?", [len(term.prefix), term.prefix]
+        kind = self.spec.by_name[term.column].kind
+        values = list(term.values)
+        if kind not in self._IN_JSON or any(isinstance(value, str) and "\0" in value for value in values):
+            if len(values) != 1 or term.null:
+                return None
+        convert = TO_DRIVER.get(kind)
+        if convert is not None:
+            values = [convert(value) for value in values]
+        if len(values) == 1:
+            rendered, parameters = f"{column} = ?", values
+        else:
+            rendered, parameters = f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(values)]
+        return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters
+
+    def small_lock(self) -> str:
+        """See `Dialect`."""
+        return ""
+
+    def try_big_lock(self, cursor: Cursor) -> bool:
+        """See `Dialect`."""
+        return True
+
+    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
+        """See `Dialect`."""
+        rows = convert_rows(rows, self.to_driver(names)) if names else rows
+        marks = ", ".join("?" for _ in names)
+        values = f"({self._column_list(names)}) VALUES ({marks})" if names else "DEFAULT VALUES"
+        statement = f"INSERT INTO {self.names.delta} {values}{conflict}"
+        if len(rows) == 1:
+            cursor.execute(statement, rows[0])
+        else:
+            cursor.executemany(statement, rows)
+
+    def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
+        """See `Dialect`."""
+        names = self.spec.primary_key
+        rows = [(*key, stamp) for key in convert_rows(keys, self.to_driver(names))]
+        marks = ", ".join("?" for _ in range(len(names) + 1))
+        cursor.executemany(
+            f"INSERT INTO {self.names.tombstones} ({self._column_list([*names, STAMP])}) VALUES ({marks}) "
+            "ON CONFLICT DO NOTHING",
+            rows,
+        )
+
+    def delete_keys(self, cursor: Cursor, source: str, keys: list[Row]) -> None:
+        """See `Dialect`."""
+        names = self.spec.primary_key
+        clause = " AND ".join(f"{self.quoted[name]} = ?" for name in names)
+        cursor.executemany(f"DELETE FROM {source} WHERE {clause}", convert_rows(keys, self.to_driver(names)))
