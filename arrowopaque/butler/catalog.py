@@ -19,6 +19,7 @@ from arrowopaque import clock
 from arrowopaque.butler import host
 from arrowopaque.errors import ConfigurationError, ObjectMissingError, RootInUseError
 from arrowopaque.format.spec import TableSpec
+from arrowopaque.maintain.publish import publish_empty
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.objects.memory import MemoryStore
 from arrowopaque.objects.opening import open_store
@@ -117,7 +118,8 @@ def create_store(db: Database, tables: StaticTables, options: Options) -> None:
     uri = _resolve(db, root)
     if uri.startswith("memory:"):
         host.on_disposal(db, MemoryStore.discard, id)
-    create_volume(open_store(uri), id=id, binding=_BINDING, options=options)
+    volume = create_volume(open_store(uri), id=id, binding=_BINDING, options=options)
+    publish_empty(volume)
     rows = {"id": id, "root": root}
     db.insert(tables.store, *[{"name": name, "value": value} for name, value in rows.items()])
 
@@ -152,10 +154,12 @@ def _fill_in(db: Database, store: ObjectStore, id: str, options: Options | None)
     if not db.isWriteable():
         return unmarked_volume(store, id, options or Options())
     try:
-        return create_volume(store, id=id, binding=_BINDING, options=options or Options())
+        volume = create_volume(store, id=id, binding=_BINDING, options=options or Options())
     except RootInUseError:
         # Another client was faster.
         return open_volume(store, id=id, binding=_BINDING, options=options)
+    publish_empty(volume)
+    return volume
 
 
 class Catalog:

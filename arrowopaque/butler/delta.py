@@ -231,8 +231,8 @@ class RegistryTable:
         deadline = clock.monotonic() + patience
         attempt = 0
         while True:
-            with host.writing(self.db, interrupting=True) as cursor:
-                if self.sql.try_big_lock(cursor):
+            with host.writing_at_once(self.db) as cursor:
+                if cursor is not None and self.sql.try_big_lock(cursor):
                     yield _Exclusive(self, cursor)
                     return
             if clock.monotonic() >= deadline:

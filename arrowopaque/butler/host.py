@@ -21,7 +21,7 @@ __all__ = [
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol
 
 import sqlalchemy
@@ -150,8 +150,9 @@ def reading_at_one_moment(db: Database) -> Iterator[Cursor]:
     connection, dialect = db._engine.raw_connection(), db._engine.dialect
     try:
         driver = _cursor(connection, dialect)
+        raw: Any = connection.dbapi_connection
         # An in-memory SQLite has one connection, perhaps in a clone's transaction.
-        is_shared = dialect.name == "sqlite" and connection.dbapi_connection.in_transaction
+        is_shared = dialect.name == "sqlite" and raw.in_transaction
         try:
             if not is_shared:
                 driver.execute(_ONE_MOMENT[dialect.name])
@@ -181,6 +182,37 @@ def writing(db: Database, *, interrupting: bool = False) -> Iterator[Cursor]:
             yield Cursor(cursor, db._engine.dialect, nested=not is_new)
         finally:
             cursor.close()
+
+
+@contextmanager
+def writing_at_once(db: Database) -> Iterator[Cursor | None]:
+    """Give a cursor inside a transaction of its own, or `None` if another
+    client's would have to be waited for to begin it.
+    """
+    with ExitStack() as stack:
+        usual = None
+        if db._engine.dialect.name == "sqlite":
+            # The host waits for minutes; only the beginning must not.
+            stack.enter_context(db.session())
+            usual = _set_patience(db, 0)
+        cursor = None
+        try:
+            cursor = stack.enter_context(writing(db, interrupting=True))
+        except sqlalchemy.exc.OperationalError as err:
+            if getattr(err.orig, "sqlite_errorname", "") != "SQLITE_BUSY":
+                raise
+        finally:
+            if usual is not None:
+                _set_patience(db, usual)
+        yield cursor
+
+
+def _set_patience(db: Database, milliseconds: int) -> int:
+    """Set how long a session of SQLite waits for locks; return what it was."""
+    with reading(db) as cursor:
+        usual = int(cursor.execute("PRAGMA busy_timeout").rows()[0][0])
+        cursor.execute(f"PRAGMA busy_timeout = {milliseconds}")
+    return usual
 
 
 @contextmanager

@@ -158,6 +158,7 @@ class RegistryBinding:
                 except ConflictError:
                     # Somebody is writing: the next client to open will do it.
                     return
+            publish_entries(self.volume, self.entries())
 
     @contextmanager
     def maintained(self, name: str) -> Iterator[RegistryTable]:

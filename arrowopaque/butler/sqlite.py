@@ -34,6 +34,8 @@ class Sqlite(Dialect):
             return f"substr({column}, 1, ?) = ?", [len(term.prefix), term.prefix]
         kind = self.spec.by_name[term.column].kind
         values = list(term.values)
+        if term.null and not values:
+            return f"{column} IS NULL", []
         if kind not in self._IN_JSON or any(isinstance(value, str) and "\0" in value for value in values):
             if len(values) != 1 or term.null:
                 return None

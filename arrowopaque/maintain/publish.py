@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["publish_entries"]
+__all__ = ["publish_empty", "publish_entries"]
 
 import socket
 from collections.abc import Mapping
@@ -15,8 +15,12 @@ from arrowopaque.format.spec import TableSpec
 from arrowopaque.store.volume import Volume, publish
 
 
+def _with_files(tables: Mapping[str, TableEntry]) -> dict[str, str]:
+    return {name: entry.manifest for name, entry in tables.items() if entry.manifest is not None}
+
+
 def publish_entries(volume: Volume, entries: Mapping[str, tuple[str | None, TableSpec]]) -> None:
-    """Publish a registry's tables, unless they are published already.
+    """Publish a registry's tables, unless their files are published already.
 
     Parameters
     ----------
@@ -30,8 +34,16 @@ def publish_entries(volume: Volume, entries: Mapping[str, tuple[str | None, Tabl
         last = load(MetaTable, volume.store.get(names.PUBLISHED), f"{volume.store.uri}/{names.PUBLISHED}")
     except ObjectMissingError:
         last = None
-    if last is not None and last.tables == tables:
-        return
+    if _with_files(tables) != (_with_files(last.tables) if last else {}):
+        _publish(volume, tables, last)
+
+
+def publish_empty(volume: Volume) -> None:
+    """Publish a new store, so that it can be opened by its root alone."""
+    _publish(volume, {}, None)
+
+
+def _publish(volume: Volume, tables: dict[str, TableEntry], last: MetaTable | None) -> None:
     meta = MetaTable(
         store=volume.id,
         version=last.version + 1 if last else 1,

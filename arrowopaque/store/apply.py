@@ -50,7 +50,7 @@ class Stage:
     partitions: tuple[Partition, ...] = ()
     """The staged files by partition; bounds count where there were none."""
     at: float = field(default_factory=clock.monotonic)
-    """When they were written, by this host's monotonic clock."""
+    """Not after the first was written, by this host's monotonic clock."""
 
     @property
     def files(self) -> list[DataFile]:
@@ -154,9 +154,11 @@ def stage(
     """
     if not rows.num_rows:
         return Stage()
+    began = clock.monotonic()
     rows = sort_rows(rows, spec.primary_key)
     if manifest is None or not manifest.partitions:
-        return Stage(tuple(split_rows(volume, spec, table, rows, Partition(number=0, lower=None), 1)))
+        first = Partition(number=0, lower=None)
+        return Stage(tuple(split_rows(volume, spec, table, rows, first, 1)), began)
     bounds = [decode_leading(spec, partition.lower) for partition in manifest.partitions[1:]]
     leading = comparable(_leading(spec, rows))
     kind = spec.key_schema.field(0).type
@@ -168,7 +170,7 @@ def stage(
             piece = rows.slice(start, stop - start)
             files = store_files(volume, spec, table, partition.number, piece)
             staged.append(Partition(number=partition.number, lower=partition.lower, files=files))
-    return Stage(tuple(staged))
+    return Stage(tuple(staged), began)
 
 
 def store_files(

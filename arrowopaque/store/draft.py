@@ -4,10 +4,12 @@ from __future__ import annotations
 
 __all__ = ["TableDraft"]
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from arrowopaque.errors import ConstraintError
@@ -17,6 +19,7 @@ from arrowopaque.format.values import Values
 from arrowopaque.store.apply import Stage, StaleStageError, compose, next_manifest, stage
 from arrowopaque.store.base import Base, Hits, hits_of, live_only, load_base, rows_of
 from arrowopaque.store.calls import Call, Mode, Selection
+from arrowopaque.store.datafile import NONE
 from arrowopaque.store.plan import ClashError, plan_write
 from arrowopaque.store.table import Snapshot, key_table
 from arrowopaque.store.volume import Volume
@@ -36,6 +39,10 @@ class _Step:
     """Rows that come."""
     staged: Stage
     mode: Mode
+    asked: Selection | None = None
+    """The delete by value that ``drop`` comes from: what others have written
+    meanwhile goes only if it is still asked for.
+    """
 
 
 class TableDraft:
@@ -54,19 +61,19 @@ class TableDraft:
     def __init__(self, volume: Volume, name: str, spec: TableSpec, manifest: str | None) -> None:
         self.name = name
         self.spec = spec
-        self.start = manifest
         self._volume = volume
         self._values = Values(spec)
-        self._base = load_base(volume, spec, manifest)
+        # Kept, because vacuum may take it while the transaction is open.
+        self._before = self._base = load_base(volume, spec, manifest)
         self._rows: dict[Key, tuple[Row, Mode]] = {}
         self._gone: frozenset[Key] = frozenset()
+        self._asked: dict[Key, Selection] = {}
         self._steps: tuple[_Step, ...] = ()
 
     def copy(self) -> TableDraft:
         """Return an independent copy, for a savepoint."""
-        other = TableDraft(self._volume, self.name, self.spec, self.start)
-        other._base, other._rows = self._base, dict(self._rows)
-        other._gone, other._steps = self._gone, self._steps
+        other = copy.copy(self)
+        other._rows, other._asked = dict(self._rows), dict(self._asked)
         return other
 
     @property
@@ -169,6 +176,9 @@ class TableDraft:
                 values = rows_of(batch.select(list(selection.columns)))
                 mine.update(k for k, v in zip(keys, values, strict=True) if v in selection.tuples)
         self._rows = {k: entry for k, entry in self._rows.items() if k not in mine}
+        asked_by = {*selection.columns, *(term.column for term in selection.where)}
+        if not asked_by <= set(key):
+            self._asked.update(dict.fromkeys(found - self._gone, selection))
         self._gone |= found
 
     # Large writes go to data files at once, uncommitted.
@@ -191,34 +201,37 @@ class TableDraft:
         for k in plan.delta:
             del self._rows[k]
         self._gone -= set(plan.tombstones)
+        for k in plan.tombstones:
+            self._asked.pop(k, None)
 
-    def _do(self, drop: Sequence[Key], rows: pa.Table, mode: Mode, hits: Hits) -> None:
+    def _do(
+        self, drop: Sequence[Key], rows: pa.Table, mode: Mode, hits: Hits, asked: Selection | None = None
+    ) -> None:
         staged = stage(self._volume, self.spec, self.name, self._base.manifest, rows)
         manifest = compose(self._base, self.name, staged, hits, _UNCOMMITTED)
         self._base = Base(self._volume, self.spec, manifest)
-        self._steps += (_Step(key_table(self.spec, drop), rows, staged, mode),)
+        self._steps += (_Step(key_table(self.spec, drop), rows, staged, mode, asked),)
 
     def settle(self) -> None:
         """Put what is still in memory into files."""
-        if self._gone:
-            hits = hits_of(
-                self._base.matching(
-                    self.spec.primary_key, key_table(self.spec, list(self._gone)), self.spec.primary_key
-                )
-            )
-            self._do(list(self._gone), self.spec.arrow_schema.empty_table(), Mode.REPLACE, hits)
+        groups: dict[Selection | None, list[Key]] = {}
+        for k in self._gone:
+            groups.setdefault(self._asked.get(k), []).append(k)
+        for asked, keys in groups.items():
+            wanted = key_table(self.spec, keys)
+            hits = hits_of(self._base.matching(self.spec.primary_key, wanted, self.spec.primary_key))
+            self._do(keys, self.spec.arrow_schema.empty_table(), Mode.REPLACE, hits, asked)
         for mode in Mode:
             rows = [row for row, how in self._rows.values() if how is mode]
             if rows:
                 self._do([], self._values.table(rows), mode, {})
-        self._rows, self._gone = {}, frozenset()
+        self._rows, self._gone, self._asked = {}, frozenset(), {}
 
     def restage(self) -> None:
         """Write the files again: a vacuum may have taken them."""
-        base = load_base(self._volume, self.spec, self.start)
+        before = self._before.manifest
         steps = [
-            replace(s, staged=stage(self._volume, self.spec, self.name, base.manifest, s.rows))
-            for s in self._steps
+            replace(s, staged=stage(self._volume, self.spec, self.name, before, s.rows)) for s in self._steps
         ]
         self._steps = tuple(steps)
 
@@ -233,8 +246,7 @@ class TableDraft:
         ConstraintError
             What others have committed meanwhile clashes with a row.
         """
-        before = load_base(self._volume, self.spec, self.start)
-        known = {file.path for file in before.files}
+        known = {file.path for file in self._before.files}
         base = load_base(self._volume, self.spec, current)
         parent = base
         for step in self._steps:
@@ -245,8 +257,7 @@ class TableDraft:
     def _redo(self, base: Base, step: _Step, known: set[str], commit: str) -> Base:
         """Do one step again; only what others brought is checked again."""
         if step.drop.num_rows:
-            hits = hits_of(base.matching(self.spec.primary_key, step.drop, self.spec.primary_key))
-            base = self._composed(base, Stage(), hits, commit)
+            base = self._composed(base, Stage(), self._dropped(base, step, known), commit)
         if not step.rows.num_rows:
             return base
         rivals = Base(self._volume, self.spec, _without(base.manifest, known))
@@ -264,6 +275,19 @@ class TableDraft:
             result = self._composed(base, staged, hits, commit)
         known |= {file.path for file in staged.files}
         return result
+
+    def _dropped(self, base: Base, step: _Step, known: set[str]) -> Hits:
+        """Return where the rows are that a step drops."""
+        key = self.spec.primary_key
+        hits = hits_of(base.matching(key, step.drop, key))
+        if step.asked is None or hits.keys() <= known:
+            return hits
+        rivals = Base(self._volume, self.spec, _without(base.manifest, known))
+        still = hits_of(iter(step.asked.matches(rivals, key)))
+        return {
+            path: at if path in known else np.intersect1d(at, still.get(path, NONE))
+            for path, at in hits.items()
+        }
 
     def _composed(self, base: Base, staged: Stage, hits: Hits, commit: str) -> Base:
         return Base(self._volume, self.spec, compose(base, self.name, staged, hits, commit))

@@ -6,11 +6,18 @@ __all__ = ["Root"]
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self
 
 from arrowopaque import clock
-from arrowopaque.errors import ConfigurationError, ConflictError, ObjectMissingError, ReadOnlyError
+from arrowopaque.errors import (
+    ConfigurationError,
+    ConflictError,
+    ObjectMissingError,
+    ReadOnlyError,
+    RootInUseError,
+    StoreAccessError,
+)
 from arrowopaque.format.manifest import MetaTable, TableEntry
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.opening import open_store
@@ -34,29 +41,39 @@ class Root:
         if marker is None and not writeable:
             raise ObjectMissingError(f"there is no store at {store.uri}")
         if marker is None:
-            volume = create_volume(store, id=clock.new_id(), binding=_BINDING, options=options or Options())
-            self._begin_chain(volume)
+            with suppress(RootInUseError):
+                # Another client may be faster: then the store is its.
+                create_volume(store, id=clock.new_id(), binding=_BINDING, options=options or Options())
             marker = read_marker(store)
             assert marker is not None, "it was just written"
         self._owned = marker.binding == _BINDING
         self._writeable = writeable and self._owned
         self._volume = open_volume(store, id=marker.store, options=options)
         self._chain = FileChain(self._volume)
+        if self._writeable and self._is_unbegun():
+            self._begin_chain()
         self._head = self._newest(None)
         self._drafts: dict[str, TableDraft] | None = None
         self._nested = False
 
-    @staticmethod
-    def _begin_chain(volume: Volume) -> None:
+    def _is_unbegun(self) -> bool:
+        """Return whether the store was made just now, or by a client that
+        died before it put the first link.
+        """
+        if self._chain.published() is not None or self._chain.read(1) is not None:
+            return False
+        return not any(True for _ in self._volume.store.list("tables"))
+
+    def _begin_chain(self) -> None:
         first = MetaTable(
-            store=volume.id,
+            store=self._volume.id,
             version=1,
             parent=None,
             commit=clock.new_id(),
             created=clock.now(),
             writer=_writer(),
         )
-        FileChain(volume).append(first)
+        self._chain.append(first)
 
     @property
     def uri(self) -> str:
@@ -252,7 +269,9 @@ class Root:
         def build(head: MetaTable, commit: str) -> Tables:
             tables = dict(head.tables)
             for name, draft in drafts.items():
-                manifest = draft.commit_onto(tables[name].manifest, commit)
+                # Not the commit's id: the name must be new in every attempt,
+                # for a vacuum may be about to delete that of the last one.
+                manifest = draft.commit_onto(tables[name].manifest, clock.new_id())
                 tables[name] = TableEntry(spec=draft.spec, manifest=self._volume.put_manifest(manifest))
             return tables
 
@@ -315,7 +334,10 @@ class Root:
 
     def _landed(self, meta: MetaTable) -> MetaTable:
         self._head = meta
-        publish(self._volume, meta)
+        # A copy that the next commit makes anew: whoever were told of a
+        # failure would do again what is done.
+        with suppress(StoreAccessError):
+            publish(self._volume, meta)
         return meta
 
 

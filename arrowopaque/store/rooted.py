@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import pyarrow as pa
 
+from arrowopaque import clock
 from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyError
 from arrowopaque.format.manifest import MetaTable, TableEntry, TableManifest
 from arrowopaque.format.spec import ColumnKind
@@ -57,7 +58,8 @@ class RootedFiles:
         """Commit a change of data files that changes no row."""
 
         def build(head: MetaTable, commit: str) -> dict[str, TableEntry]:
-            manifest = change(self.base(head.tables[self.name].manifest), commit)
+            # Its name must be new in every attempt, as in every other commit.
+            manifest = change(self.base(head.tables[self.name].manifest), clock.new_id())
             entry = TableEntry(spec=self.spec, manifest=self.volume.put_manifest(manifest))
             return {**head.tables, self.name: entry}
 

@@ -9,7 +9,7 @@ import weakref
 from dataclasses import dataclass
 
 from arrowopaque import clock
-from arrowopaque.errors import ConfigurationError, ObjectMissingError, RootInUseError
+from arrowopaque.errors import ConfigurationError, CorruptStoreError, ObjectMissingError, RootInUseError
 from arrowopaque.format import names
 from arrowopaque.format.manifest import Marker, MetaTable, TableManifest, dump, load
 from arrowopaque.objects.base import ObjectStore, Put
@@ -35,8 +35,13 @@ class Volume:
 
     def _load_manifest(self, name: str) -> tuple[TableManifest, int]:
         data = self.store.get(name)
+        manifest = load(TableManifest, data, f"{self.store.uri}/{name}")
+        if manifest.name != name:
+            raise CorruptStoreError(
+                f"{self.store.uri}/{name} is a copy of {manifest.name}: restore the real one"
+            )
         # Parsed, a manifest takes several times its bytes.
-        return load(TableManifest, data, f"{self.store.uri}/{name}"), 6 * len(data)
+        return manifest, 6 * len(data)
 
     def put_manifest(self, manifest: TableManifest) -> str:
         """Store a table manifest and return its name."""

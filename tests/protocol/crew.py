@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["Crew", "Pause", "before", "observed", "ours", "staged", "storing", "watch_root", "watch_steps", "writes"]
+__all__ = [
+    "Crew",
+    "Pause",
+    "before",
+    "observed",
+    "ours",
+    "staged",
+    "storing",
+    "vacuum",
+    "watch_root",
+    "watch_steps",
+    "writes",
+]
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -144,6 +158,18 @@ def watch_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def ours(client: Subject) -> Any:
     """Return a client's manager; it has more methods than the host's interface."""
     return client.manager
+
+
+def vacuum(client: Subject) -> dict[str, Any]:
+    """Run a vacuum long after everything that is stored now."""
+    for path in Path(str(client.repository.base)).rglob("*.*"):
+        at = path.stat().st_mtime - _LONG
+        os.utime(path, (at, at))
+    reports: dict[str, Any] = ours(client).vacuum(retention=_LONG / 2)
+    return reports
+
+
+_LONG = 3600.0
 
 
 class Crew:

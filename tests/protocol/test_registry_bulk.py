@@ -38,7 +38,9 @@ BULK: dict[str, tuple[Callable[[OpaqueTableStorage], None], list[specs.Row]]] = 
 }
 
 
-def _takes_another_bulk(client: RegistrySubject, table: OpaqueTableStorage, expected: list[specs.Row]) -> None:
+def _takes_another_bulk(
+    client: RegistrySubject, table: OpaqueTableStorage, expected: list[specs.Row]
+) -> None:
     """Check a table, then that a later bulk insert and flush do it no harm."""
     assert_holds(table, expected)
     before = client.delta_rows("t")

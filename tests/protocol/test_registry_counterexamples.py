@@ -6,6 +6,7 @@ delta, T the tombstones, C the catalog row.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from arrowopaque.errors import ConflictError
 from tests.opaque.suite_base import assert_holds, contents, undone
-from tests.protocol.crew import Crew, Pause, before, observed, ours, staged, writes
+from tests.protocol.crew import Crew, Pause, before, observed, ours, staged, vacuum, writes
 from tests.support import specs
 from tests.support.specs import row, rows
 from tests.support.subjects import RegistrySubject, Site, open_repository
@@ -203,7 +204,10 @@ def test_3_replaced_delta_row_survives_an_undone_call(subject: RegistrySubject, 
     in_files(subject, table, row(1, "in a file"))
     in_delta(table, row(2, "old"), row(3, "old"))
     calls = [rows([2, 3], "new")] if bulk else [[row(2, "new")], [row(3, "new")]]
-    actions = [*(partial(table.replace, *given) for given in calls), lambda: table.insert(row(1, "again"))]
+    actions: list[Callable[[], None]] = [
+        *(partial(table.replace, *given) for given in calls),
+        lambda: table.insert(row(1, "again")),
+    ]
     with subject.transaction():
         in_delta(table, row(4, "kept"))
         with pytest.raises(IntegrityError):
@@ -223,33 +227,38 @@ def test_3_replace_that_fails_in_its_second_row(sqlite: RegistrySubject) -> None
 # 4: D, T and C are read at one moment.
 
 
-@pytest.mark.parametrize("where", [{}, {"id": 1}, {"id": [1, 2, 3]}, {"name": "in a file"}])
-def test_4_reader_beside_commits(postgres: RegistrySubject, crew: Crew, where: dict[str, Any]) -> None:
-    table = table_of(postgres)
-    in_files(postgres, table, row(1, "in a file"), row(2, "in a file"))
-    in_delta(table, row(3, "in a file"))
+CHANGES: dict[str, Callable[[RegistrySubject, OpaqueTableStorage], Any]] = {
+    "replace": lambda client, table: table.replace(row(1, "in a file", 7)),
+    "delete": lambda client, table: committed(
+        client, lambda: table.delete(["id"], {"id": 2}), lambda: table.delete(["id"], {"id": 3})
+    )(),
+    "flush": lambda client, table: client.flush(table.name),
+    "bulk delete": lambda client, table: table.delete(*_ids(1, 3)),
+    "bulk replace": lambda client, table: table.replace(*rows([2, 3], "in a file")),
+}
+
+
+PLACES: dict[str, dict[str, Any]] = {"all": {}, "key": {"id": [1, 2, 3]}, "value": {"name": "in a file"}}
+
+
+def _at(number: int, action: Callable[[], None]) -> Callable[[str], None]:
+    """Return what does ``action`` before one of the statements it is told of."""
+    count = itertools.count()
+    return lambda _: action() if next(count) == number else None
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_4_reader_beside_a_commit(postgres: RegistrySubject, crew: Crew, change: str) -> None:
+    """The commit comes before the reader's first, second … statement."""
     other = postgres.second()
-    theirs = table_of(other)
-    commits = [
-        lambda: theirs.replace(row(1, "in a file", 1)),
-        lambda: other.flush("t"),
-        lambda: theirs.delete(["id"], {"id": 2}, {"id": 3}),
-        lambda: theirs.insert(row(2, "in a file"), row(3, "in a file")),
-        lambda: theirs.replace(row(1, "in a file", 2)),
-    ]
-    states = []
-
-    def commit_next(statement: str) -> None:
-        if commits:
-            commits.pop(0)()
-            states.append(contents(theirs, **where))
-
-    states.append(contents(theirs, **where))
-    while commits:
-        first = len(states) - 1
-        with observed(commit_next):
+    for (place, where), number in itertools.product(PLACES.items(), range(4)):
+        table, theirs = (table_of(client, f"{place}{number}") for client in (postgres, other))
+        table.insert(row(1, "in a file"), row(2, "in a file"))
+        in_delta(table, row(3, "in a file"))
+        before_it = contents(table, **where)
+        with observed(_at(number, partial(CHANGES[change], other, theirs))):
             found = contents(table, **where)
-        assert found in states[first:]
+        assert found in (before_it, contents(table, **where))
 
 
 # 6: no lock is ever upgraded by waiting.
@@ -314,7 +323,7 @@ def test_8_bulk_left_open_while_vacuum_runs(postgres: RegistrySubject, ending: s
         theirs.insert(*rows([3, 4]))
         theirs.delete(*_ids(1, 2))
         _vacuum_or_give_up(impatient)
-    ours(postgres).vacuum(retention=0)
+    vacuum(postgres)
     fresh = postgres.second()
     assert_holds(table_of(fresh), rows([3, 4] if ending == "commit" else [1, 2]))
     ours(fresh).verify()
@@ -329,7 +338,7 @@ def _impatient(client: RegistrySubject) -> RegistrySubject:
 def _vacuum_or_give_up(client: RegistrySubject) -> None:
     """Run a vacuum that may find the table in use."""
     try:
-        ours(client).vacuum(retention=0)
+        vacuum(client)
     except ConflictError:
         # What it found out before is what the test is about.
         return
@@ -343,7 +352,7 @@ def test_8_flush_stalled_while_vacuum_runs(subject: RegistrySubject, crew: Crew)
     other = subject.second()
     pause = Pause(staged)
     flushing = crew.start(lambda: other.flush("t"), pause)
-    freed = ours(subject).vacuum(retention=0)["t"]
+    freed = vacuum(subject)["t"]
     assert freed.objects > 0
     pause.let_go()
     flushing.result()
@@ -459,7 +468,7 @@ def test_14_vacuum_beside_another_registry(
         for number, table in enumerate(tables):
             table.insert(*rows([10 * number + 1, 10 * number + 2]))
         for client in clients:
-            ours(client).vacuum(retention=0)
+            vacuum(client)
         for number, client in enumerate(clients):
             fresh = client.second()
             assert_holds(table_of(fresh), rows([10 * number + 1, 10 * number + 2]))

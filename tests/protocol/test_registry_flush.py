@@ -201,7 +201,9 @@ class LostReplyError(Exception):
 
 
 @pytest.fixture
-def lose_next_commit(subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
+def lose_next_commit(
+    subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[bool], None]]:
     """Call it to lose the answer to the next COMMIT, or its request."""
     dialect = subject.database._engine.dialect
     commit = dialect.do_commit

@@ -264,9 +264,10 @@ def test_the_scheme_reaches_nothing_else(client: Any, path: str, tmp_path: Path)
 
 def test_variables_of_the_caller_exist() -> None:
     """Without our settings DuckDB would find what a query above names."""
-    relation = duckdb.sql("SELECT * FROM variable_of_caller")
-    assert relation is not None
-    assert relation.fetchall() == [(1,)]
+    with duckdb.connect() as connection:
+        relation = connection.sql("SELECT * FROM variable_of_caller")
+        assert relation is not None
+        assert relation.fetchall() == [(1,)]
 
 
 # The file system itself.
