@@ -283,7 +283,7 @@ def partitions_are_ordered(manifest: TableManifest, spec: TableSpec) -> str | No
     bounds = [decode_leading(spec, partition.lower) for partition in manifest.partitions]
     if bounds[0] is not None or any(bound is None for bound in bounds[1:]):
         return "only the first partition may have no lower bound"
-    if any(not low < high for low, high in itertools.pairwise(bounds)):
+    if any(not low < high for low, high in itertools.pairwise(bounds[1:])):
         return "partition bounds do not rise"
     numbers = [partition.number for partition in manifest.partitions]
     if len(set(numbers)) != len(numbers) or max(numbers) >= manifest.next_partition:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from tests.protocol.crew import Crew, watch_root, watch_steps
 from tests.support.postgres import PostgresServer
@@ -19,6 +20,11 @@ _OPTIONS = {"bulk_rows": 2, "flush_at_open": 0, "lock_timeout": 20.0}
 @pytest.fixture(scope="session")
 def postgres_urls(postgres_server: PostgresServer) -> dict[str, str]:
     database = postgres_server.new_database()
+    # A wait that would never end fails the test instead.
+    engine = sqlalchemy.create_engine(database.url(DRIVERS[0]), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"ALTER DATABASE {database.name} SET lock_timeout = '20s'"))
+    engine.dispose()
     return {driver: database.url(driver) for driver in DRIVERS}
 
 
