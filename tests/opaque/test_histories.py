@@ -39,16 +39,22 @@ class Histories(RuleBasedStateMachine):
         self.poisoned = False  # PostgreSQL refuses everything until the rollback
 
     @initialize(
+        data=st.data(),
         shapes=st.lists(st.sampled_from(sorted(SHAPES)), min_size=1, max_size=2, unique=True),
         bulk=st.booleans(),
         small=st.booleans(),
+        flushed=st.booleans(),
     )
-    def start(self, shapes: list[str], bulk: bool, small: bool) -> None:
+    def start(self, data: st.DataObject, shapes: list[str], bulk: bool, small: bool, flushed: bool) -> None:
         options = ({"bulk_rows": 2} if bulk else {}) | (_SMALL_STORE if small else {})
         self.shapes = {name: SHAPES[name] for name in shapes}
         for kind in self.kinds:
             values = options if KINDS[kind].is_arrow else {}
             self.sides.append(Side(Repository(KINDS[kind], self.site, option_values=values), self.shapes))
+        for name in self.shapes:
+            self._write(0, name, "ensure", data.draw(row_lists(self.shapes[name]), label=name))
+        if flushed:
+            self.ours.flush()
 
     @property
     def ours(self) -> Any:
@@ -88,8 +94,21 @@ class Histories(RuleBasedStateMachine):
             self._both(lambda side: side.roll_back())
 
     @precondition(lambda self: not self.poisoned)
-    @rule(data=st.data(), client=_CLIENTS, method=st.sampled_from(["insert", "insert", "ensure", "replace"]))
-    def write(self, data: st.DataObject, client: int, method: str) -> None:
+    @rule(data=st.data(), client=_CLIENTS)
+    def insert(self, data: st.DataObject, client: int) -> None:
+        self._write_rows(data, client, "insert")
+
+    @precondition(lambda self: not self.poisoned)
+    @rule(data=st.data(), client=_CLIENTS)
+    def ensure(self, data: st.DataObject, client: int) -> None:
+        self._write_rows(data, client, "ensure")
+
+    @precondition(lambda self: not self.poisoned)
+    @rule(data=st.data(), client=_CLIENTS)
+    def replace(self, data: st.DataObject, client: int) -> None:
+        self._write_rows(data, client, "replace")
+
+    def _write_rows(self, data: st.DataObject, client: int, method: str) -> None:
         name = self._table(data)
         self._write(client, name, method, data.draw(row_lists(self.shapes[name]), label="rows"))
 
@@ -101,18 +120,14 @@ class Histories(RuleBasedStateMachine):
         self._write(client, name, "delete", [columns, *rows])
 
     @precondition(lambda self: not self.poisoned)
-    @rule(data=st.data(), client=_CLIENTS)
-    def fetch(self, data: st.DataObject, client: int) -> None:
+    @rule(data=st.data(), client=_CLIENTS, beside=st.booleans())
+    def fetch(self, data: st.DataObject, client: int, beside: bool) -> None:
         name = self._table(data)
         where = data.draw(wheres(self.shapes[name]), label="where")
-        self._both(lambda side: side.fetch(self._client(client), name, where))
-
-    @precondition(lambda self: self.savepoints and KINDS[self.kinds[0]].dialect == "postgresql")
-    @rule(data=st.data())
-    def fetch_beside_a_transaction(self, data: st.DataObject) -> None:
-        name = self._table(data)
-        where = data.draw(wheres(self.shapes[name]), label="where")
-        self._both(lambda side: side.fetch(1 - self.owner, name, where))
+        reader = self._client(client)
+        if beside and self.savepoints and KINDS[self.kinds[0]].dialect == "postgresql":
+            reader = 1 - self.owner
+        self._both(lambda side: side.fetch(reader, name, where))
 
     @precondition(lambda self: len(self.savepoints) < 3 and not self.poisoned)
     @rule(client=_CLIENTS, savepoint=st.booleans())
@@ -122,24 +137,9 @@ class Histories(RuleBasedStateMachine):
         self.savepoints.append(savepoint)
 
     @precondition(lambda self: self.savepoints)
-    @rule()
-    def commit(self) -> None:
-        self._end(commit=True)
-
-    @precondition(lambda self: self.savepoints)
-    @rule()
-    def roll_back(self) -> None:
-        self._end(commit=False)
-
-    @precondition(lambda self: not self.savepoints)
-    @rule(client=_CLIENTS)
-    def clone(self, client: int) -> None:
-        self._both(lambda side: side.clone(client))
-
-    @precondition(lambda self: not self.savepoints)
-    @rule(client=_CLIENTS)
-    def reopen(self, client: int) -> None:
-        self._both(lambda side: side.reopen(client))
+    @rule(commit=st.booleans())
+    def end(self, commit: bool) -> None:
+        self._end(commit=commit)
 
     @precondition(lambda self: not self.savepoints)
     @rule(client=_CLIENTS, step=st.sampled_from(["flush", "flush", "compact", "vacuum", "verify"]))
@@ -147,6 +147,11 @@ class Histories(RuleBasedStateMachine):
         self.owner = client
         options = {"retention": 0} if step == "vacuum" else {}
         getattr(self.ours, step)(**options)
+
+    @precondition(lambda self: not self.savepoints)
+    @rule(client=_CLIENTS, step=st.sampled_from(["clone", "reopen"]))
+    def renew(self, client: int, step: str) -> None:
+        self._both(lambda side: getattr(side, step)(client))
 
     @invariant()
     def same_contents(self) -> None:

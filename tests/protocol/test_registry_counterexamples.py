@@ -31,7 +31,7 @@ def test_1_row_in_a_file_deleted_beside_a_replace_of_it(postgres: RegistrySubjec
     in_files(postgres, table, row(1, "old"))
     other = postgres.second()
     theirs = table_of(other)
-    seen: list[Row] = []
+    seen: list[specs.Row] = []
 
     def delete() -> None:
         with postgres.transaction():

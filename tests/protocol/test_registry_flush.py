@@ -11,6 +11,7 @@ import sqlalchemy
 from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
 from sqlalchemy.exc import IntegrityError
 
+from arrowopaque.errors import ConflictError
 from tests.opaque.suite_base import assert_holds
 from tests.protocol.crew import Crew, Pause, before, ours, staged
 from tests.support import specs
@@ -250,3 +251,21 @@ def test_lost_reply_to_the_commit_of_a_bulk_insert(
     table.ensure(*rows([4, 5]))
     assert_holds(table, rows([1, 2, 3, 4, 5]))
     assert_holds(subject.second().manager.register("t", specs.standard()), rows([1, 2, 3, 4, 5]))
+
+
+def test_flush_that_would_wait_gives_up(subject: RegistrySubject) -> None:
+    table = _prepare(subject)
+    subject.repository.option_values["lock_timeout"] = 0.05
+    # A SQLite client waits for a minute if it is let.
+    other = subject.second(patience=60.0)
+    other.manager.register("t", specs.standard())
+    with subject.transaction():
+        table.insert(row(4, val=40))
+        with pytest.raises(ConflictError, match="'t'"):
+            other.flush("t")
+    assert_holds(table, rows([1, 2, 3, 4]))
+    other.flush("t")
+    assert subject.delta_rows("t") == 0
+    if subject.dialect == "sqlite":
+        with other.database.session(), other.database.query(sqlalchemy.text("PRAGMA busy_timeout")) as found:
+            assert found.scalar_one() == 60_000

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
@@ -19,21 +18,10 @@ from arrowopaque.objects.local import LocalStore
 from arrowopaque.store.catalog import FileChain
 from tests.opaque.suite_base import assert_holds
 from tests.protocol.crew import Crew, Pause, ours, storing, vacuum
+from tests.protocol.tables import assert_sound, table_of
 from tests.support import specs
 from tests.support.specs import row, rows
 from tests.support.subjects import RootSubject
-
-
-def table_of(client: RootSubject, spec: Any = None) -> OpaqueTableStorage:
-    return client.manager.register("t", spec or specs.standard())
-
-
-def _sound(client: RootSubject, expected: list[specs.Row]) -> None:
-    """Check a root with the eyes of a new client."""
-    fresh = client.second()
-    assert_holds(table_of(fresh), expected)
-    ours(fresh).verify()
-
 
 # 11: a fence, remembered by every later link.
 
@@ -63,7 +51,7 @@ def test_11_writer_stalls_while_vacuum_runs(root: RootSubject, crew: Crew, write
         vacuum(root)
     pause.let_go()
     writing.result()
-    _sound(root, expected)
+    assert_sound(root, expected)
 
 
 @pytest.mark.parametrize("step", ["append", "delete"])
@@ -85,9 +73,9 @@ def test_11_vacuum_stalls_while_a_writer_commits(
     writing.result()
     pause.let_go()
     cleaning.result()
-    _sound(root, expected)
+    assert_sound(root, expected)
     vacuum(root.second())
-    _sound(root, expected)
+    assert_sound(root, expected)
 
 
 def test_11_vacuum_after_vacuum_changes_nothing(root: RootSubject) -> None:
@@ -98,7 +86,7 @@ def test_11_vacuum_after_vacuum_changes_nothing(root: RootSubject) -> None:
     version = root.root.version
     assert ours(root).vacuum(retention=600)[""].objects == 0
     assert root.root.version == version
-    _sound(root, [row(1, "new"), *rows([2, 3])])
+    assert_sound(root, [row(1, "new"), *rows([2, 3])])
 
 
 # 12: a lost reply is settled by reading, whatever has happened meanwhile.
@@ -137,7 +125,7 @@ def test_lost_reply(root: RootSubject, write: str, landed: bool) -> None:
         action(table)
     assert root.root.version == before + 1
     assert_holds(table, expected)
-    _sound(root, expected)
+    assert_sound(root, expected)
 
 
 @pytest.mark.parametrize("vacuumed", [False, True])
@@ -163,7 +151,7 @@ def test_12_lost_reply_and_others_go_on(root: RootSubject, write: str, vacuumed:
     with lost_replies(1, landed=True, meanwhile=go_on):
         action(table)
     left = [one for one in expected if one["id"] in (3, 8)]
-    _sound(root, [row(1, "theirs"), row(2, "theirs"), *left])
+    assert_sound(root, [row(1, "theirs"), row(2, "theirs"), *left])
 
 
 @pytest.mark.parametrize("landed", [False, True])
@@ -177,9 +165,9 @@ def test_reply_that_stays_lost_is_reported_as_unknown(
         with lost_replies(8, landed=landed):
             table.insert(row(3))
     root.refresh()
-    _sound(root, [*rows([1, 2]), *([row(3)] if landed else [])])
+    assert_sound(root, [*rows([1, 2]), *([row(3)] if landed else [])])
     table.ensure(row(3))
-    _sound(root, [*rows([1, 2]), row(3)])
+    assert_sound(root, [*rows([1, 2]), row(3)])
 
 
 def test_commit_that_cannot_be_published_has_landed(
@@ -199,6 +187,6 @@ def test_commit_that_cannot_be_published_has_landed(
         patch.setattr(LocalStore, "put", fail)
         table.insert(row(3))
         assert_holds(table, [*rows([1, 2]), row(3)])
-        _sound(root, [*rows([1, 2]), row(3)])
+        assert_sound(root, [*rows([1, 2]), row(3)])
     table.insert(row(4))
-    _sound(root, [*rows([1, 2]), row(3), row(4)])
+    assert_sound(root, [*rows([1, 2]), row(3), row(4)])

@@ -25,7 +25,7 @@ Outcome = tuple[str, Any]
 _EXPECTED = (SQLAlchemyError, KeyError, TypeError)
 
 _WORDS = ("a", "ab", "abc", "b", "ba")
-_UUIDS = tuple(uuid.UUID(int=n << 120) for n in range(4))
+_UUIDS = tuple(uuid.UUID(int=n << 120) for n in range(3))
 _SMALL = (0, 1, 2, 3)
 
 
@@ -51,7 +51,7 @@ class Shape:
 
 
 SHAPES = {
-    "standard": Shape(specs.standard, {"id": tuple(range(8)), "name": _WORDS, "val": _SMALL}, ("name",)),
+    "standard": Shape(specs.standard, {"id": tuple(range(5)), "name": _WORDS, "val": _SMALL}, ("name",)),
     "records": Shape(
         specs.records,
         {
@@ -80,7 +80,7 @@ SHAPES = {
     ),
     "uniques": Shape(
         specs.uniques,
-        {"id": tuple(range(6)), "name": _WORDS, "label": ("l", "la", "m"), "x": (0, 1), "y": (0, 1)},
+        {"id": tuple(range(4)), "name": _WORDS, "label": ("l", "la", "m"), "x": (0, 1), "y": (0, 1)},
         ("name", "label"),
     ),
     "keys_only": Shape(specs.keys_only, {"a": _SMALL, "b": _SMALL}),
