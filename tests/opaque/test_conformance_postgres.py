@@ -6,6 +6,6 @@ from tests.opaque.suite import OpaqueTableSuite
 
 
 class TestOnPostgres(OpaqueTableSuite):
-    """The SQL manager and ours, beside each other."""
+    """The SQL manager and ours, beside each other, on both drivers."""
 
-    kinds = ("sql-postgres", "arrow-postgres-local")
+    kinds = ("sql-postgres", "sql-psycopg", "arrow-postgres-local", "arrow-psycopg-local")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,10 +30,11 @@ _SMALL_STORE = {"partition_rows": 4, "row_group_rows": 2}
 class Histories(RuleBasedStateMachine):
     """Two sides, the SQL manager and ours, of which every outcome is equal."""
 
-    def __init__(self, site: Site, reference: str, ours: str) -> None:
+    def __init__(self, site: Site, kinds: tuple[str, str], shapes: Sequence[str]) -> None:
         super().__init__()
         self.site = site
-        self.kinds = (reference, ours)
+        self.kinds = kinds
+        self.shapes = {name: SHAPES[name] for name in shapes}
         self.sides: list[Side] = []
         self.savepoints: list[bool] = []  # of the open transactions, outermost first
         self.owner = 0  # the client that has them open
@@ -40,14 +42,12 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(
         data=st.data(),
-        shapes=st.lists(st.sampled_from(sorted(SHAPES)), min_size=1, max_size=2, unique=True),
         bulk=st.booleans(),
         small=st.booleans(),
         flushed=st.booleans(),
     )
-    def start(self, data: st.DataObject, shapes: list[str], bulk: bool, small: bool, flushed: bool) -> None:
+    def start(self, data: st.DataObject, bulk: bool, small: bool, flushed: bool) -> None:
         options = ({"bulk_rows": 2} if bulk else {}) | (_SMALL_STORE if small else {})
-        self.shapes = {name: SHAPES[name] for name in shapes}
         for kind in self.kinds:
             values = options if KINDS[kind].is_arrow else {}
             self.sides.append(Side(Repository(KINDS[kind], self.site, option_values=values), self.shapes))
@@ -170,18 +170,27 @@ class Histories(RuleBasedStateMachine):
             side.close()
 
 
-def _run(site: Site, reference: str, ours: str) -> None:
-    machine: Any = partial(Histories, site, reference, ours)
+# Each history goes over two tables, in the same transactions.
+over_shapes = pytest.mark.parametrize(
+    "shapes", [("uniques", "standard"), ("records", "composite"), ("string_key", "keys_only")], ids="-".join
+)
+
+
+def _run(site: Site, kinds: tuple[str, str], shapes: Sequence[str]) -> None:
+    machine: Any = partial(Histories, site, kinds, shapes)
     run_state_machine_as_test(machine, settings=settings())
 
 
-def test_on_sqlite(tmp_path: Path) -> None:
-    _run(Site(tmp_path), "sql-sqlite", "arrow-sqlite-local")
+@over_shapes
+def test_on_sqlite(tmp_path: Path, shapes: Sequence[str]) -> None:
+    _run(Site(tmp_path), ("sql-sqlite", "arrow-sqlite-local"), shapes)
 
 
-def test_on_postgres(tmp_path: Path, postgres_url: str) -> None:
-    _run(Site(tmp_path, postgres=postgres_url), "sql-postgres", "arrow-postgres-local")
+@over_shapes
+def test_on_postgres(tmp_path: Path, postgres_url: str, shapes: Sequence[str]) -> None:
+    _run(Site(tmp_path, postgres=postgres_url), ("sql-postgres", "arrow-postgres-local"), shapes)
 
 
-def test_on_a_root(tmp_path: Path) -> None:
-    _run(Site(tmp_path), "sql-sqlite", "arrow-root-memory")
+@over_shapes
+def test_on_a_root(tmp_path: Path, shapes: Sequence[str]) -> None:
+    _run(Site(tmp_path), ("sql-sqlite", "arrow-root-memory"), shapes)

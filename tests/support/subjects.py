@@ -80,13 +80,14 @@ class Kind:
     ``dialect`` is that of the registry, `None` for a bare root; ``store`` is
     where data files go, `None` for the SQL manager. ``placements`` are those
     that a suite tries: all where they differ, and fewer where another kind
-    has tried them.
+    has tried them. ``driver`` overrides that of the site's URL.
     """
 
     name: str
     dialect: str | None
     store: str | None
     placements: tuple[Placement, ...] = tuple(Placement)
+    driver: str | None = None
 
     @property
     def is_arrow(self) -> bool:
@@ -113,10 +114,12 @@ KINDS = {
     for kind in (
         Kind("sql-sqlite", "sqlite", None, _DELTA),
         Kind("sql-postgres", "postgresql", None, _DELTA),
+        Kind("sql-psycopg", "postgresql", None, _DELTA, "postgresql+psycopg"),
         Kind("arrow-sqlite-local", "sqlite", "local"),
         Kind("arrow-sqlite-s3", "sqlite", "s3", _FLUSHED),
         Kind("arrow-postgres-local", "postgresql", "local"),
         Kind("arrow-postgres-s3", "postgresql", "s3", _BULK),
+        Kind("arrow-psycopg-local", "postgresql", "local", _FLUSHED, "postgresql+psycopg"),
         Kind("arrow-memory", "sqlite", "memory", _FLUSHED),
         Kind("arrow-root-local", None, "local", _DELTA + _FLUSHED),
         Kind("arrow-root-memory", None, "memory", _DELTA),
@@ -349,9 +352,9 @@ class Repository:
     def _connect(self, writeable: bool, patience: float) -> Database:
         if self.kind.dialect == "postgresql":
             assert self.site.postgres is not None
-            return PostgresqlDatabase.fromUri(
-                self.site.postgres, origin=0, namespace=self.name, writeable=writeable
-            )
+            url = sqlalchemy.make_url(self.site.postgres)
+            url = url.set(drivername=self.kind.driver or url.drivername)
+            return PostgresqlDatabase.fromUri(url, origin=0, namespace=self.name, writeable=writeable)
         in_memory = self.kind.store == "memory"
         filename = None if in_memory else str(self.site.folder / self.name / "gen3.sqlite3")
         engine = SqliteDatabase.makeEngine(filename=filename, writeable=writeable)

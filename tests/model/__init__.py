@@ -1,0 +1,1 @@
+"""The commit protocol, checked in every interleaving of small scenarios."""
