@@ -27,7 +27,10 @@ _LAYERS: list[dict[str, str]] = [
     {"store": "calls plan rows table records draft root rooted"},
     {"maintain": "flush compact vacuum verify publish", "": "query"},
     {"": "root"},
-    {"butler": "host ddl sql sqlite postgres violations catalog delta writes bulk storage registry rooted manager bridge"},
+    {
+        "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
+        "storage registry rooted manager bridge"
+    },
 ]
 LAYER_OF = {
     ".".join(part for part in (PACKAGE, folder, stem) if part): number

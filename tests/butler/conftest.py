@@ -23,7 +23,7 @@ Case = tuple[str, Placement]
 
 def _cases(kinds: tuple[str, ...], function: Any) -> list[Case]:
     """Return the kinds and placements that a suite's test runs on."""
-    needed = getattr(function, "needs", frozenset())
+    needed: frozenset[str] = getattr(function, "needs", frozenset())
     return [
         (kind.name, placement)
         for kind in (KINDS[name] for name in kinds)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lsst.daf.butler.datastore import DatastoreTransaction
 from lsst.daf.butler.datastore.stored_file_info import StoredFileInfo
 from lsst.daf.butler.registry.interfaces import FakeDatasetRef, ReadOnlyDatabaseError
 from sqlalchemy.exc import IntegrityError
@@ -108,7 +109,7 @@ def test_arguments_are_checked_on_entering(scene: Scene) -> None:
     with pytest.raises(ValueError, match="records table"):
         without_table.__enter__()
     without_class = scene.bridge.emptyTrash(scene.table)
-    with pytest.raises(ValueError, match="[Rr]ecord class"):
+    with pytest.raises(ValueError, match=r"[Rr]ecord class"):
         without_class.__enter__()
 
 
@@ -335,7 +336,7 @@ def test_ephemeral_bridge(scene: Scene) -> None:
     bridge = scene.manager.register("passing", ephemeral=True)
     refs = [FakeDatasetRef(id) for id in scene.ids([0, 1, 2])]
     bridge.insert(refs)
-    bridge.moveToTrash(refs[1:], transaction=None)
+    bridge.moveToTrash(refs[1:], transaction=DatastoreTransaction())
     with bridge.emptyTrash(scene.table, record_class=StoredFileInfo, record_column="path") as (items, keep):
         assert sorted(info.path for _, info in items) == ["p1", "p2"]
         assert keep is None
@@ -348,7 +349,7 @@ def test_a_large_table_is_not_scanned(
 ) -> None:
     rows, group, trashed = 12_800, 64, (5, 6_400, 12_799)
     postgres = request.getfixturevalue("butler_database") if "postgres" in kind else None
-    options = {"row_group_rows": group, "cache_bytes": 0}
+    options = {"row_group_rows": group}
     site = Site(tmp_path, postgres=postgres)
     with open_repository(kind, site, option_values=options, with_bridge=True) as subject:
         scene = Scene.open(subject, ServedBy.OURS)

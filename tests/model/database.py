@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["Database", "Row"]
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tests.model.explorer import BlockedError, Statement
@@ -62,8 +62,6 @@ class Database:
     commits: frozenset[tuple[int, int]] = frozenset()
     """Which client has committed how often: real time, for the checks."""
     sqlite: bool = False
-    serial: int = 0
-    _hash: int = field(default=0, compare=False)
 
     def __hash__(self) -> int:
         return hash((self.rows, self.transactions, self.commits))
@@ -82,7 +80,10 @@ class Database:
         transactions = (*self.transactions[:process], transaction, *self.transactions[process + 1 :])
         return replace(self, transactions=transactions)
 
-    def step(self, process: int, statement: Statement) -> tuple[Database, Any]:
+    def step(self, process: int, statement: Statement) -> list[tuple[Database, Any]]:
+        return [self._after(process, statement)]
+
+    def _after(self, process: int, statement: Statement) -> tuple[Database, Any]:
         kind, *arguments = statement
         if kind == "now":
             return self, self.commits

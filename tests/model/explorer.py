@@ -28,7 +28,9 @@ class World(Protocol):
     """What the processes share; equal worlds are the same state."""
 
     def __hash__(self) -> int: ...
-    def step(self, process: int, statement: Statement) -> tuple[Self, Result]: ...
+    def step(self, process: int, statement: Statement) -> list[tuple[Self, Result]]:
+        """Return every way that a statement may go."""
+
     def crash(self, process: int) -> Self: ...
     def victims(self, process: int) -> Self | None:
         """Return the world with a waiting process's transaction aborted."""
@@ -105,15 +107,16 @@ class Explorer:
             if process in self._crashing:
                 yield f"{process} crashes", (world.crash(process), _moved(positions, process, _CRASHED))
             try:
-                new, result = world.step(process, statement)
+                outcomes = world.step(process, statement)
             except BlockedError as blocked:
                 if blocked.world == world:
                     waiting.append((process, at, statement))
                     continue
                 yield f"{process} waits: {statement}", (blocked.world, positions)
             else:
-                after = _moved(positions, process, self._after(process, at, result))
-                yield f"{process}: {statement} -> {result}", (new, after)
+                for new, result in outcomes:
+                    after = _moved(positions, process, self._after(process, at, result))
+                    yield f"{process}: {statement} -> {result}", (new, after)
             moved = True
         if waiting and not moved:
             yield from self._deadlocked(place, waiting)
@@ -140,12 +143,10 @@ class Explorer:
         """Return whether a process is done, and its result or statement."""
         known = self._next[process]
         if at not in known:
-            results: list[Any] = []
-            while at_now := (at if not results else parent):
-                parent, result = self._histories[process][at_now]
+            results, number = [], at
+            while number:
+                number, result = self._histories[process][number]
                 results.append(result)
-                if not parent:
-                    break
             known[at] = _replayed(self._make[process](), results[::-1])
         return known[at]
 
