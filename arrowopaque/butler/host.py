@@ -89,7 +89,8 @@ class Cursor:
 
     @property
     def _error(self) -> type[Exception]:
-        return self._dialect.loaded_dbapi.Error  # type: ignore[no-any-return]  # untyped driver
+        error: type[Exception] = self._dialect.loaded_dbapi.Error
+        return error
 
     def _last_result(self) -> None:
         # psycopg 3 keeps the results of all commands of a statement.

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["BlockedError", "Explorer", "Process", "Result", "Statement", "World"]
 
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from typing import Any, Protocol, Self
 
 Statement = tuple[Any, ...]
@@ -56,7 +56,7 @@ class Explorer:
     """
 
     def __init__(
-        self, make: list[Callable[[], Process]], world: Any, crashing: frozenset[int] = frozenset()
+        self, make: Sequence[Callable[[], Process]], world: Any, crashing: frozenset[int] = frozenset()
     ) -> None:
         self._make = make
         self._start = world
@@ -99,27 +99,31 @@ class Explorer:
         world, positions = place
         waiting, moved = [], False
         for process, at in enumerate(positions):
-            if at == _CRASHED:
-                continue
-            done, statement = self._statement(process, at)
+            done, statement = (True, None) if at == _CRASHED else self._statement(process, at)
             if done:
                 continue
             if process in self._crashing:
                 yield f"{process} crashes", (world.crash(process), _moved(positions, process, _CRASHED))
-            try:
-                outcomes = world.step(process, statement)
-            except BlockedError as blocked:
-                if blocked.world == world:
-                    waiting.append((process, at, statement))
-                    continue
-                yield f"{process} waits: {statement}", (blocked.world, positions)
-            else:
-                for new, result in outcomes:
-                    after = _moved(positions, process, self._after(process, at, result))
-                    yield f"{process}: {statement} -> {result}", (new, after)
-            moved = True
+            steps = list(self._steps(place, process, statement))
+            if not steps:
+                waiting.append((process, at, statement))
+            moved = moved or bool(steps)
+            yield from steps
         if waiting and not moved:
             yield from self._deadlocked(place, waiting)
+
+    def _steps(self, place: _Place, process: int, statement: Statement) -> Iterator[tuple[str, _Place]]:
+        """Yield where one statement leads to; nowhere, if it waits."""
+        world, positions = place
+        try:
+            outcomes = world.step(process, statement)
+        except BlockedError as blocked:
+            if blocked.world != world:
+                yield f"{process} waits: {statement}", (blocked.world, positions)
+            return
+        for new, result in outcomes:
+            after = _moved(positions, process, self._after(process, positions[process], result))
+            yield f"{process}: {statement} -> {result}", (new, after)
 
     def _deadlocked(
         self, place: _Place, waiting: list[tuple[int, int, Statement]]

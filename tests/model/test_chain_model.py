@@ -53,18 +53,11 @@ def _found(writers: int, vacuums: int, losses: int, without: frozenset[str]) -> 
     return None
 
 
-@pytest.mark.parametrize(
-    ("writers", "vacuums", "losses"), [(2, 1, 1), (1, 2, 1), (3, 0, 1), (2, 0, 2), (2, 2, 0)]
-)
+@pytest.mark.parametrize(("writers", "vacuums", "losses"), [(2, 1, 1), (1, 2, 0), (3, 0, 1), (2, 0, 2)])
 def test_chain_loses_nothing(writers: int, vacuums: int, losses: int) -> None:
     assert _found(writers, vacuums, losses, frozenset()) is None
 
 
-SIZES = {"the floor is carried": (1, 2, 0), "listed before the fence": (1, 1, 0)}
-"""Where one writer, one vacuum and a lost reply do not show it."""
-
-
 @pytest.mark.parametrize("step", sorted(STEPS))
 def test_step_is_needed(step: str) -> None:
-    writers, vacuums, losses = SIZES.get(step, (2, 1, 1))
-    assert _found(writers, vacuums, losses, frozenset({step})) is not None
+    assert _found(2, 1, 1, frozenset({step})) is not None

@@ -69,11 +69,18 @@ def _readers() -> Iterator[Scenario]:
 ONE, OTHER = ("one", "a"), ("other", "b")
 
 
+UNIQUE_PLACES: list[dict[str, Any]] = [
+    {"files": {1: ONE}},
+    {"delta": {1: ONE}},
+    {"files": {1: ONE}, "delta": {2: OTHER}},
+]
+
+
 def _unique() -> Iterator[Scenario]:
     """Yield calls that meet on a unique value."""
     calls = [("insert", 2, "a"), ("ensure", 2, "a"), ("replace", 2, "a"), ("replace", 1, "b"), ("delete", 1)]
     for first, second in itertools.product(calls, repeat=2):
-        for place in ({"files": {1: ONE}}, {"delta": {1: ONE}}, {"files": {1: ONE}, "delta": {2: OTHER}}):
+        for place in UNIQUE_PLACES:
             yield Scenario(_clients([("try", first)], [second], FLUSH), **place)
 
 

@@ -71,7 +71,7 @@ class Scene:
 
     def record(self, *numbers: int, path: str | None = None, component: str | None = None) -> None:
         """Record datasets of no datastore."""
-        named = {} if component is None else {"component": component}
+        named: Any = {} if component is None else {"component": component}
         self.table.insert(*[specs.record(number, path=path or f"p{number}", **named) for number in numbers])
         self.subject.settle()
 
