@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+# Shared suites assert too, and must be rewritten before anything imports them.
+for _path in sorted(Path(__file__).parent.glob("*/suite*.py")):
+    pytest.register_assert_rewrite(f"tests.{_path.parent.name}.{_path.stem}")
+pytest.register_assert_rewrite("tests.support")
 
 pytest_plugins = ["tests.fixtures"]
 

@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.butlers import ButlerRepository, open_butlers
 from tests.support.postgres import PostgresServer
 from tests.support.subjects import KINDS, Kind, Placement, Site
-
-# Plain modules: without this their assertions would fail without a word.
-for _path in Path(__file__).parent.glob("suite*.py"):
-    pytest.register_assert_rewrite(f"tests.butler.{_path.stem}")
-pytest.register_assert_rewrite("tests.support.butlers")
-
-from tests.support.butlers import ButlerRepository, open_butlers  # noqa: E402  (rewritten first)
 
 Case = tuple[str, Placement]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from lsst.daf.butler import Butler, Config
+from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.registry.versions import ManagerMismatchError
 
 import arrowopaque
@@ -27,28 +28,27 @@ DEFAULTS = {
 }
 
 
-def run_butler(*arguments: str, **environment: str) -> None:
-    """Run the ``butler`` command in a process of its own."""
+def _by_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = "from lsst.daf.butler.cli.butler import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-c", script, "create", str(root), "--seed-config", SEED]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _by_command(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_butler("create", str(root), "--seed-config", SEED)
+def _create(*arguments: str) -> None:
+    """Run ``butler create`` in this process, which spares seconds."""
+    done = CliRunner().invoke(cli, ["create", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
 
 
 def _by_command_and_path(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_butler("create", str(root), "--seed-config", str(FOLDER / "registry.yaml"))
+    _create(str(root), "--seed-config", str(FOLDER / "registry.yaml"))
 
 
 def _by_command_and_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_butler("create", str(root), DAF_BUTLER_CONFIG_PATH=str(FOLDER))
+    with monkeypatch.context() as patch:
+        patch.setenv("DAF_BUTLER_CONFIG_PATH", str(FOLDER))
+        _create(str(root))
 
 
 def _by_python(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

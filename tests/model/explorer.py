@@ -99,7 +99,9 @@ class Explorer:
         world, positions = place
         waiting, moved = [], False
         for process, at in enumerate(positions):
-            done, statement = (True, None) if at == _CRASHED else self._statement(process, at)
+            if at == _CRASHED:
+                continue
+            done, statement = self._statement(process, at)
             if done:
                 continue
             if process in self._crashing:

@@ -11,10 +11,6 @@ import pytest
 from tests.support.postgres import PostgresServer
 from tests.support.subjects import KINDS, Placement, Site, Subject, open_repository
 
-# Plain modules: without this their assertions would fail without a word.
-for _path in Path(__file__).parent.glob("suite*.py"):
-    pytest.register_assert_rewrite(f"tests.opaque.{_path.stem}")
-
 Case = tuple[str, Placement, bool]
 
 

@@ -168,6 +168,13 @@ class Replace(SuiteBase):
         table.replace(row(1, "a", 1), row(2, "c"), row(1, "b", 2))
         assert_holds(table, [row(1, "b", 2), row(2, "c"), row(8)])
 
+    def test_replace_checks_rows_that_later_ones_replace(self, subject: Subject) -> None:
+        table = subject.table(specs.standard(), row(8), row(1, "old"))
+        for first in (row(1, None), row(2, None)):
+            with pytest.raises(IntegrityError):
+                table.replace(first, first | {"name": "b"})
+        assert_holds(table, [row(8), row(1, "old")])
+
     def test_replace_takes_the_last_of_far_duplicates(self, subject: Subject) -> None:
         table = subject.table(specs.standard())
         table.replace(*rows(range(1500)), row(0, "LAST"))

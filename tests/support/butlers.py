@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
+from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset, LimitedButler
 from lsst.resources import ResourcePath
 
 from tests.support.subjects import Kind, Placement, Site, override_options
@@ -42,7 +42,7 @@ def manager_of(butler: Butler) -> Any:
     return private._registry._managers.opaque
 
 
-def datastore_of(butler: Butler) -> Any:
+def datastore_of(butler: LimitedButler) -> Any:
     """Return the datastore of a butler, which the host keeps private."""
     private: Any = butler
     return private._datastore
