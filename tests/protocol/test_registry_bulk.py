@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from arrowopaque.errors import StoreAccessError
 from arrowopaque.objects.local import LocalStore
 from arrowopaque.store.base import Base
+from arrowopaque.store.volume import Volume
 from tests.opaque.suite_base import assert_holds, undone
 from tests.protocol.crew import Crew, ours
 from tests.support import specs
@@ -190,13 +191,16 @@ def failing(owner: type, operation: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.parametrize("place", [(LocalStore, "put"), (Volume, "put_manifest")], ids=["first", "last"])
 @pytest.mark.parametrize("operation", BULK)
-def test_storage_fails_in_a_bulk_call(subject: RegistrySubject, operation: str) -> None:
+def test_storage_fails_in_a_bulk_call(
+    subject: RegistrySubject, operation: str, place: tuple[type, str]
+) -> None:
     table = _prepare(subject)
     action, _ = BULK[operation]
     with subject.transaction():
         table.insert(row(10))
-        with failing(LocalStore, "put"), pytest.raises(StoreAccessError):
+        with failing(*place), pytest.raises(StoreAccessError):
             action(table)
         assert_holds(table, [*rows([1, 2, 3]), row(10)])
         table.insert(row(11))
