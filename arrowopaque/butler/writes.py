@@ -172,6 +172,7 @@ def replace(table: RegistryTable, cursor: Cursor, call: Call) -> None:
     if not call.has(key) or _generates(table, call):
         _insert_generated(table, cursor, call, upsert)
         return
+    whole = call
     if not table.spec.unique:
         call = call.pick(list(dict(zip(call.keys(key), call.rows, strict=True)).values()))
     keys = call.keys(key)
@@ -182,12 +183,21 @@ def replace(table: RegistryTable, cursor: Cursor, call: Call) -> None:
     if clash is not None:
         clash_error(table, cursor, call.names, clash)
     with _whole(table, cursor):
+        if len(call.rows) < len(whole.rows):
+            _refuse_any(table, cursor, whole)
         if existing:
             table.sql.bury(cursor, sorted(existing), clock.new_stamp())
         # With other unique constraints, what one row frees the next may take.
         groups = [[row] for row in call.rows] if table.spec.unique else [call.rows]
         for rows in groups:
             table.sql.insert(cursor, call.names, rows, upsert)
+
+
+def _refuse_any(table: RegistryTable, cursor: Cursor, call: Call) -> None:
+    """Let the database refuse a row that a later one of the call replaces."""
+    for row in call.rows:
+        if refused(table.spec, table.dialect, call.names, row):
+            table.sql.insert(cursor, call.names, [row], table.sql.upsert_clause())
 
 
 def _unique_clash(table: RegistryTable, cursor: Cursor, base: Base, call: Call) -> Row | None:
