@@ -15,7 +15,8 @@ pytest.register_assert_rewrite("tests.support")
 pytest_plugins = ["tests.fixtures"]
 
 # Chosen by --hypothesis-profile; tests set no budget of their own.
-settings.register_profile("dev", max_examples=25, stateful_step_count=20, deadline=None)
+# The default profile repeats itself, so that a red run tells of the change; the others search anew each time.
+settings.register_profile("dev", max_examples=25, stateful_step_count=20, deadline=None, derandomize=True)
 settings.register_profile("ci", max_examples=200, stateful_step_count=50, deadline=None)
 settings.register_profile("nightly", max_examples=2000, stateful_step_count=100, deadline=None)
 settings.load_profile("dev")
