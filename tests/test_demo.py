@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
@@ -14,7 +15,8 @@ DEMO = Path(__file__).resolve().parents[1] / "scripts" / "demo.py"
 
 def test_demo_agrees_with_the_sql_manager(tmp_path: Path) -> None:
     command = [sys.executable, str(DEMO), "--datasets", "60", "--keep", str(tmp_path / "kept")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "DISAGREE" not in done.stdout
     assert done.stdout.count("agree") == 10

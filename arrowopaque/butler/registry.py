@@ -42,7 +42,7 @@ class _Shared:
         self.options = options
         self.source = VolumeSource(tables, options)
         self.handles: dict[str, TableHandle] = {}
-        self.lock = threading.Lock()
+        self.adding = threading.Lock()
 
 
 class RegistryBinding:
@@ -104,9 +104,7 @@ class RegistryBinding:
         """Make sure that a table exists; see the manager."""
         known = self.get(name)
         if known is None:
-            handle = self._add(name, from_lsst(name, spec), spec)
-            with self._shared.lock:
-                self._shared.handles.setdefault(name, handle)
+            self._remember(name, from_lsst(name, spec), spec)
             known = self.get(name)
             assert known is not None, "it was just added"
             self._flush_at_open(name)
@@ -116,8 +114,18 @@ class RegistryBinding:
         """Return the tables that were registered here."""
         return {name: handle.spec for name, handle in self._shared.handles.items()}
 
-    def _add(self, name: str, spec: TableSpec, given: ddl.TableSpec) -> TableHandle:
+    def _remember(self, name: str, spec: TableSpec, given: ddl.TableSpec) -> None:
+        """Add a table for all clones, unless one of them was faster.
+
+        One at a time: clones share the definitions of their host, which has
+        a table's before the table itself is there.
+        """
         assert not self.db.isInTransaction(), "Table creation interrupts transactions."
+        with self._shared.adding:
+            if name not in self._shared.handles:
+                self._shared.handles[name] = self._add(name, spec, given)
+
+    def _add(self, name: str, spec: TableSpec, given: ddl.TableSpec) -> TableHandle:
         # On a connection of its own: inside a session of this one the first
         # CREATE would begin a transaction that nobody commits.
         db = self.db.clone()
@@ -182,7 +190,8 @@ class RegistryBinding:
         spec = Catalog(self.db, self._shared.tables.catalog).spec(name)
         if spec is None:
             raise LookupError(f"No logical table with name {name!r} found.")
-        return self._add(name, spec, to_lsst(spec))
+        with self._shared.adding:
+            return self._add(name, spec, to_lsst(spec))
 
     def names(self) -> list[str]:
         """Return every table of the store, registered here or not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Clients"]
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -176,17 +177,33 @@ class Clients(SuiteBase):
         clones = [subject.clone() for _ in range(4)]
 
         def work(number: int) -> None:
-            mine = clones[number].manager.register("late", specs.standard())
             shared = clones[number].manager["shared"]
             for i in range(3):
                 shared.insert(row(10 * number + i))
-                mine.ensure(row(i))
+                shared.ensure(row(100 + i))
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(work, range(4)))
         subject.refresh()
-        assert_holds(table, [row(10 * number + i) for number in range(4) for i in range(3)])
-        assert_holds(subject.manager["late"], [row(i) for i in range(3)])
+        numbers = [10 * number + i for number in range(4) for i in range(3)]
+        assert_holds(table, [row(i) for i in [*numbers, 100, 101, 102]])
+
+    # With the SQL manager a clone finds the definition that another clone
+    # shares with it, and uses the table before it is there.
+    @once
+    @needs("arrow", "clients")
+    def test_clones_register_in_threads(self, subject: Subject) -> None:
+        clones = [subject.clone() for _ in range(8)]
+        together = threading.Barrier(len(clones))
+
+        def work(number: int) -> None:
+            together.wait()
+            clones[number].manager.register("late", specs.standard()).insert(row(number))
+
+        with ThreadPoolExecutor(len(clones)) as pool:
+            list(pool.map(work, range(len(clones))))
+        subject.refresh()
+        assert_holds(subject.manager["late"], [row(i) for i in range(len(clones))])
 
     @once
     @needs("clients")
