@@ -42,6 +42,8 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_file_cache": "false",
     # A query sees the tables, not the variables of whoever asks.
     "python_enable_replacements": "false",
+    # What a query may spill to, it may also read and write: by default `.tmp` of the working folder.
+    "temp_directory": "",
 }
 _LOCK = (
     # What a query may set for itself, as in "SET threads = 1; SELECT ...".

@@ -230,17 +230,52 @@ FORBIDDEN = [
     "SET allowed_configs = ['enable_external_access']; SELECT 1",
     "SET python_enable_replacements = true; SELECT 1",
     "RESET enable_external_access; SELECT 1",
+    # DuckDB adds the folder that it spills to to those that a query may use.
+    "SELECT size FROM read_text('.tmp/secret.csv')",
+    "SELECT * FROM glob('.tmp/*')",
+    "WITH c AS (COPY here TO '.tmp/out') SELECT 1",
+    "ATTACH '.tmp/out'; SELECT 1",
+    "SET temp_directory = '{folder}'; SELECT 1",
+    "SET secret_directory = '{folder}'; SELECT 1",
+    "SET log_query_path = '{out}'; SELECT 1",
+    "CALL enable_logging(storage_path = '{out}'); SELECT 1",
+    "PRAGMA enable_profiling = 'json'; SELECT 1",
+    "CALL enable_profiling(save_location = '{out}'); SELECT 1",
+    "CREATE PERSISTENT SECRET s (TYPE http); SELECT 1",
+    "IMPORT DATABASE '{folder}'; SELECT 1",
+    "ATTACH '{out}' (TYPE sqlite); SELECT 1",
+    "LOAD '{out}'; SELECT 1",
+    "UPDATE EXTENSIONS; SELECT 1",
+    "CREATE MACRO f() AS TABLE FROM read_text('{secret}'); SELECT * FROM f()",
 ]
+
+RELATION: dict[str, Callable[[duckdb.DuckDBPyRelation, str, str], object]] = {
+    "to_parquet": lambda relation, _, out: relation.to_parquet(out),
+    "to_csv": lambda relation, _, out: relation.to_csv(out),
+    "query": lambda relation, secret, _: relation.query("v", f"FROM read_text('{secret}')"),
+    "COPY": lambda relation, _, out: relation.query("v", f"COPY v TO '{out}'"),
+    "SET": lambda relation, *_: relation.query("v", "SET enable_external_access = true"),
+    "project": lambda relation, secret, _: relation.project(
+        f"(SELECT content FROM read_text('{secret}'))"
+    ).fetchall(),
+    "filter": lambda relation, secret, _: relation.filter(f"EXISTS (FROM read_csv('{secret}'))").fetchall(),
+}
 
 variable_of_caller = pa.table({"a": [1]})
 
 
 @LOCAL
 @pytest.mark.parametrize("form", FORBIDDEN)
-def test_queries_reach_nothing_else(client: Any, form: str, tmp_path: Path) -> None:
+def test_queries_reach_nothing_else(
+    client: Any, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(client)
+    monkeypatch.chdir(tmp_path)
     secret, out = tmp_path / "secret.csv", tmp_path / "out"
     secret.write_text("secret\n1\n")
+    spilt = tmp_path / ".tmp"
+    spilt.mkdir()
+    (spilt / "secret.csv").write_text("secret\n1\n")
     (path,) = stored(client)
     file = Path(volume(client).store.local_path(path))
     before = file.read_bytes()
@@ -249,7 +284,26 @@ def test_queries_reach_nothing_else(client: Any, form: str, tmp_path: Path) -> N
         client.manager.sql(query).fetchall()
     assert file.read_bytes() == before
     assert not out.exists()
+    assert os.listdir(spilt) == ["secret.csv"]
     assert client.manager.sql("SELECT count(*) FROM here").fetchall() == [(100,)]
+
+
+@pytest.mark.parametrize("client", ["arrow-root-local"], indirect=True)
+@pytest.mark.parametrize("method", RELATION)
+@pytest.mark.parametrize("folder", ["", ".tmp"])
+def test_relations_reach_nothing_else(
+    client: Any, method: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(client)
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    secret, out = place / "secret.csv", place / "out"
+    secret.write_text("secret\n1\n")
+    relation = client.manager.sql("SELECT * FROM here")
+    with pytest.raises(duckdb.Error):
+        RELATION[method](relation, str(secret), str(out))
+    assert not out.exists()
 
 
 @LOCAL

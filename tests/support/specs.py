@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 # Each needs quoting, or clashes with a placeholder style of some driver.
 ODD_TABLE_NAMES = ('My Table-1 "x"', "select", "tä", "a.b", "a%b", "a:b", "a'b", "Mixed", "a/../b")
-ODD_COLUMN_NAMES = ("Two Words", "select", "a%b", "a(b)", "a:b", "Ü", "a.b")
+ODD_COLUMN_NAMES = ("Two Words", "select", "a%b", "a(b)", "a:b", "Ü", "a.b", 'a"b', "a'b", "a;b--")
 
 
 def _table(*fields: ddl.FieldSpec, **kwargs: Any) -> ddl.TableSpec:
