@@ -12,10 +12,13 @@ READY := $(VENV)/.ready
 # --no-config: a lock names no package index and no path of the machine that made it.
 COMPILE := $(BIN)/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 \
 	--fork-strategy fewest --custom-compile-command 'make lock'
+# How long `make torture` tortures each kind of repository; TORTURE_ARGS=--seed=N replays.
+SECONDS ?= 60
+TORTURE_ARGS ?=
 PATHS := arrowopaque tests scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest postgres check static lint format types layers lock clean
+.PHONY: help setup demo test test-oldest torture postgres check static lint format types layers lock clean
 .NOTPARALLEL:
 .SUFFIXES:
 
@@ -41,6 +44,9 @@ test: postgres $(READY)  ## all tests
 
 test-oldest:  ## all tests with the oldest versions that pyproject.toml admits, in .venv-oldest
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
+
+torture: postgres $(READY)  ## kill writers at random moments and compare, SECONDS=60 a database
+	$(BIN)/python scripts/torture.py --seconds $(SECONDS) $(TORTURE_ARGS)
 
 postgres:  ## say whether the PostgreSQL server that the tests start is installed
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
