@@ -4,8 +4,8 @@
 
 With a registry (SQLite, or a PostgreSQL server that is started for it) every transaction writes the same rows
 to opaque tables and to ordinary SQL tables of the same database: small and in bulk, in savepoints, some
-undone. The two must always be equal. With a bare root every writer notes what it is about to commit and what was
-acknowledged: that must be there, and the last transaction of a writer wholly or not at all.
+undone. The two must always be equal. With a bare root every writer notes what it is about to commit, and what
+was acknowledged must be there, and the last transaction of a writer wholly or not at all.
 Processes that flush, compact and vacuum are killed like the others, all with SIGKILL.
 
 The seed replays the choices of every process, and the moments at which they are killed as far as those can be
