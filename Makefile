@@ -18,7 +18,7 @@ TORTURE_ARGS ?=
 PATHS := arrowopaque tests scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest torture postgres check static lint format types layers lock clean
+.PHONY: help setup demo test test-oldest torture mutations postgres check static lint format types layers lock clean
 .NOTPARALLEL:
 .SUFFIXES:
 
@@ -47,6 +47,9 @@ test-oldest:  ## all tests with the oldest versions that pyproject.toml admits, 
 
 torture: postgres $(READY)  ## kill writers at random moments and compare, SECONDS=60 a database
 	$(BIN)/python scripts/torture.py --seconds $(SECONDS) $(TORTURE_ARGS)
+
+mutations: postgres $(READY)  ## take every protocol step out of a copy of the source; each must fail a test
+	$(BIN)/python -m tests.mutations
 
 postgres:  ## say whether the PostgreSQL server that the tests start is installed
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \

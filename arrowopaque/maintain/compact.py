@@ -73,9 +73,11 @@ def _compact_partition(table: CompactedTable, number: int) -> int:
         found = [partition for partition in base.manifest.partitions if partition.number == number]
         if not found:
             return 0
+        began = clock.monotonic()
         pieces = _rewrite(table, base, found[0])
+        staged = Stage(tuple(pieces), began)
         try:
-            table.transform(partial(_replaced, table.name, found[0], pieces), Stage(tuple(pieces)), fence)
+            table.transform(partial(_replaced, table.name, found[0], pieces), staged, fence)
         except StaleStageError:
             clock.pause(clock.backoff(attempt))
             continue

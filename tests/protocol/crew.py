@@ -5,9 +5,12 @@ from __future__ import annotations
 __all__ = [
     "Crew",
     "Pause",
+    "age",
     "before",
+    "locking",
     "observed",
     "ours",
+    "refused",
     "staged",
     "storing",
     "vacuum",
@@ -89,6 +92,16 @@ def staged(statement: str) -> bool:
     return statement == _STAGED
 
 
+def locking(statement: str) -> bool:
+    """Match the first statement of each attempt at the exclusive lock."""
+    return statement in ("SAVEPOINT arrowopaque_lock", "PRAGMA busy_timeout = 0")
+
+
+def refused(statement: str) -> bool:
+    """Match what follows when the exclusive lock was refused."""
+    return statement.startswith("ROLLBACK TO SAVEPOINT arrowopaque_lock")
+
+
 @contextmanager
 def observed(action: Callable[[str], None]) -> Iterator[None]:
     """Call ``action`` before each step of this thread."""
@@ -160,11 +173,17 @@ def ours(client: Subject) -> Any:
     return client.manager
 
 
-def vacuum(client: Subject) -> dict[str, Any]:
-    """Run a vacuum long after everything that is stored now."""
+def age(client: Subject) -> None:
+    """Let everything that is stored now be old enough for `vacuum`."""
     for path in Path(str(client.repository.base)).rglob("*.*"):
         at = path.stat().st_mtime - _LONG
         os.utime(path, (at, at))
+
+
+def vacuum(client: Subject, *, aged: bool = True) -> dict[str, Any]:
+    """Run a vacuum, by default long after everything that is stored now."""
+    if aged:
+        age(client)
     reports: dict[str, Any] = ours(client).vacuum(retention=_LONG / 2)
     return reports
 
@@ -185,26 +204,34 @@ class Crew:
         """Do something when all clients are done."""
         self._last.append(action)
 
-    def start(self, work: Callable[[], T], pause: Pause | None = None) -> Future[T]:
-        """Start ``work``; with a pause, come back when it stands there."""
-        if pause is None:
+    def start(self, work: Callable[[], T], *pauses: Pause) -> Future[T]:
+        """Start ``work``; with pauses, come back when it stands at the first."""
+        if not pauses:
             return self._pool.submit(work)
-        self._pauses.append(pause)
+        self._pauses += pauses
+
+        def step(statement: str) -> None:
+            for pause in pauses:
+                pause.step(statement)
 
         def paused() -> T:
-            with observed(pause.step):
+            with observed(step):
                 return work()
 
+        def done(_: Future[T]) -> None:
+            for pause in pauses:
+                pause._reached.set()
+
         future = self._pool.submit(paused)
-        future.add_done_callback(lambda _: pause._reached.set())
-        pause.wait()
+        future.add_done_callback(done)
+        pauses[0].wait()
         assert not future.done(), f"it never came to the step: {future.exception()!r}"
         return future
 
-    def blocked(self, future: Future[Any], observer: RegistrySubject) -> bool:
+    def blocked(self, future: Future[Any], observer: RegistrySubject, *, others: int = 0) -> bool:
         """Return whether a client waits for a lock, once it does or is done.
 
-        Requires: no other client of the observer's repository waits.
+        Requires: ``others`` other clients of the observer's repository wait.
         """
         schema = observer.database.namespace
         waiting = (
@@ -213,7 +240,7 @@ class Crew:
         )
         end = time.monotonic() + PATIENCE
         while not future.done():
-            if observer.sql(waiting)[0][0]:
+            if observer.sql(waiting)[0][0] > others:
                 return True
             assert time.monotonic() < end, "the client neither waits nor ends"
         return False

@@ -13,11 +13,12 @@ from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
 
 from arrowopaque.errors import CommitUnknownError, StoreAccessError
 from arrowopaque.format import names
+from arrowopaque.format.manifest import MetaTable
 from arrowopaque.objects.base import Put
 from arrowopaque.objects.local import LocalStore
-from arrowopaque.store.catalog import FileChain
+from arrowopaque.store.catalog import FileChain, Outcome
 from tests.opaque.suite_base import assert_holds
-from tests.protocol.crew import Crew, Pause, ours, storing, vacuum
+from tests.protocol.crew import Crew, Pause, age, ours, storing, vacuum
 from tests.protocol.tables import assert_sound, table_of
 from tests.support import specs
 from tests.support.specs import row, rows
@@ -78,6 +79,44 @@ def test_11_vacuum_stalls_while_a_writer_commits(
     assert_sound(root, expected)
 
 
+def test_11_compaction_stalls_while_vacuum_runs(root: RootSubject, crew: Crew) -> None:
+    table = table_of(root)
+    table.insert(*rows([1, 2]))
+    table.insert(*rows([3, 4]))
+    other = root.second()
+    pause = Pause(storing("append"))
+    compacting = crew.start(lambda: ours(other).compact(), pause)
+    assert vacuum(root)[""].objects > 0
+    pause.let_go()
+    compacting.result()
+    assert_sound(root, rows([1, 2, 3, 4]))
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_11_writer_stages_after_the_fence(root: RootSubject, crew: Crew, write: str) -> None:
+    """It need not stage again, for the vacuum has listed before."""
+    table = table_of(root)
+    table.insert(*rows([1, 2, 3]))
+    table.replace(row(1, val=10))
+    other, third = root.second(), root.second()
+    theirs = table_of(other)
+    action, expected = WRITES[write]
+    append, pause, writing = FileChain.append, Pause(storing("append")), []
+
+    def then_write(chain: FileChain, meta: MetaTable) -> Outcome:
+        outcome = append(chain, meta)
+        if meta.floor == meta.version:
+            writing.append(crew.start(lambda: action(theirs), pause))
+            age(root)
+        return outcome
+
+    crew.patch.setattr(FileChain, "append", then_write)
+    assert vacuum(third)[""].objects > 0
+    pause.let_go()
+    writing[0].result()
+    assert_sound(root, expected)
+
+
 def test_11_vacuum_after_vacuum_changes_nothing(root: RootSubject) -> None:
     table = table_of(root)
     table.insert(*rows([1, 2, 3]))
@@ -126,6 +165,19 @@ def test_lost_reply(root: RootSubject, write: str, landed: bool) -> None:
     assert root.root.version == before + 1
     assert_holds(table, expected)
     assert_sound(root, expected)
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_append_whose_reply_was_lost_is_ours(root: RootSubject, landed: bool) -> None:
+    head = root.root.head
+    following = {"version": head.version + 1, "parent": head.version}
+    chain = FileChain(root.root.volume)
+    mine, theirs = (head.model_copy(update={**following, "commit": letter * 32}) for letter in "ab")
+    with lost_replies(1, landed=landed):
+        assert chain.append(mine) is Outcome.COMMITTED
+    assert chain.append(mine) is Outcome.COMMITTED
+    assert chain.append(theirs) is Outcome.CONFLICT
+    assert chain.read(head.version + 1) == mine
 
 
 @pytest.mark.parametrize("vacuumed", [False, True])

@@ -1,0 +1,48 @@
+"""The table of mutations cannot rot: every edit applies, every test exists."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.mutations.__main__ import TREE, copy_tree
+from tests.mutations.mutation import Mutation
+from tests.mutations.table import MUTATIONS
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.step)
+def test_edit_applies(mutation: Mutation) -> None:
+    source = mutation.path(TREE).read_text()
+    mutated = mutation.mutated(source)
+    # What differs only in layout or comments takes nothing away.
+    assert ast.dump(ast.parse(mutated)) != ast.dump(ast.parse(source))
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.step)
+def test_its_tests_exist(mutation: Mutation) -> None:
+    for test in mutation.tests:
+        file, *names = test.split("::")
+        defined = {
+            node.name
+            for node in ast.walk(ast.parse((TREE / "tests" / file).read_text()))
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        }
+        assert {name.partition("[")[0] for name in names} <= defined
+
+
+def test_steps_are_named_once() -> None:
+    steps = [mutation.step for mutation in MUTATIONS]
+    assert len(set(steps)) == len(steps)
+
+
+def test_an_edit_that_no_longer_applies_is_refused() -> None:
+    with pytest.raises(LookupError, match=r"twice\.py has the text to replace 2 times"):
+        Mutation("a step", "twice.py", "a", "b", ()).mutated("a = a")
+
+
+def test_copied_tree_has_the_tests(tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path)
+    assert (tree / "arrowopaque" / "root.py").exists()
+    assert (tree / "tests" / "mutations" / "table.py").exists()

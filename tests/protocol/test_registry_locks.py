@@ -1,0 +1,256 @@
+"""Locks, fences and comparisons of the registry binding, each with the very race that needs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy
+from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
+
+from arrowopaque import clock
+from arrowopaque.errors import ConflictError
+from arrowopaque.maintain import compact as compact_module
+from arrowopaque.store.apply import split_rows
+from tests.opaque.suite_base import assert_holds, undone
+from tests.protocol.crew import Crew, Pause, age, before, locking, ours, refused, staged, vacuum
+from tests.protocol.tables import assert_sound, ids, in_delta, in_files, table_of
+from tests.support.specs import row, rows
+from tests.support.subjects import RegistrySubject
+
+# Small writes.
+
+
+def test_tombstones_are_put_in_the_order_of_their_keys(postgres: RegistrySubject, crew: Crew) -> None:
+    """Two writers that meet at key 2 do not hold keys 1 and 3 against each other."""
+    table = table_of(postgres)
+    in_files(postgres, table, *rows([1, 2, 3]))
+    holder, first, second = (postgres.second() for _ in range(3))
+    held, replaced, deleted = (table_of(client) for client in (holder, first, second))
+    observer = postgres.second()
+    with undone(holder):
+        held.delete(["id"], {"id": 2})
+        replacing = crew.start(lambda: replaced.replace(*rows([1, 2, 3], "new")))
+        assert crew.blocked(replacing, observer)
+        deleting = crew.start(lambda: deleted.delete(*ids(1, 2, 3)))
+        assert crew.blocked(deleting, observer, others=1)
+    replacing.result()
+    deleting.result()
+    assert_holds(table, [])
+
+
+# The swap.
+
+
+def _catalog_row(client: RegistrySubject, manifest: str | None = None) -> str:
+    """Return the manifest of table ``t``, and set it around all locks."""
+    catalog = f'"{client.database.namespace}".arrowopaque_catalog'
+    (known,) = client.sql(f"SELECT manifest FROM {catalog} WHERE table_name = 't'")
+    if manifest is not None:
+        with client.database._engine.begin() as connection:
+            connection.execute(sqlalchemy.text(f"UPDATE {catalog} SET manifest = '{manifest}'"))
+    return str(known[0])
+
+
+def test_swap_beside_one_without_the_lock(postgres: RegistrySubject, crew: Crew) -> None:
+    """Whoever changes the catalog row by hand is not overwritten."""
+    table = table_of(postgres)
+    in_files(postgres, table, *rows([1, 2]))
+    older = _catalog_row(postgres)
+    in_files(postgres, table, row(3))
+    in_delta(table, row(4))
+    other = postgres.second()
+    pause = Pause(before("UPDATE", "catalog"))
+    flushing = crew.start(lambda: other.flush("t"), pause)
+    _catalog_row(postgres, older)
+    pause.let_go()
+    assert isinstance(flushing.exception(), ConflictError)
+    assert_holds(table, [*rows([1, 2]), row(4)])
+    postgres.flush("t")
+    assert_sound(postgres, [*rows([1, 2]), row(4)])
+
+
+# Flush.
+
+
+@pytest.fixture
+def narrow(subject: RegistrySubject) -> RegistrySubject:
+    """A client whose partitions split beyond four rows."""
+    subject.repository.option_values["partition_rows"] = 4
+    return subject.second()
+
+
+def test_flush_beside_a_split(narrow: RegistrySubject, crew: Crew) -> None:
+    """What was staged for one partition lies across two by then."""
+    table = table_of(narrow)
+    in_files(narrow, table, *rows(range(0, 12, 2)))
+    in_files(narrow, table, *rows(range(12, 24, 2)))
+    in_delta(table, row(1), row(21))
+    other = narrow.second()
+    pause = Pause(staged)
+    flushing = crew.start(lambda: other.flush("t"), pause)
+    ours(narrow).compact("t")
+    pause.let_go()
+    flushing.result()
+    assert narrow.delta_rows("t") == 0
+    assert_sound(narrow, [*rows(range(0, 24, 2)), row(1), row(21)])
+
+
+# Compact.
+
+
+def _two_files(client: RegistrySubject) -> OpaqueTableStorage:
+    """Rows 1 to 4 in two files, which a compaction would merge."""
+    table = table_of(client)
+    in_files(client, table, *rows([1, 2]))
+    in_files(client, table, *rows([3, 4]))
+    return table
+
+
+def test_compaction_does_not_make_a_bulk_write_fail(postgres: RegistrySubject, crew: Crew) -> None:
+    table = _two_files(postgres)
+    other = postgres.second()
+    at_swap = Pause(before("UPDATE", "catalog"))
+    writing = crew.start(lambda: table.insert(*rows([5, 6])), at_swap)
+    in_use = Pause(refused)
+    compacting = crew.start(lambda: ours(other).compact("t"), in_use)
+    at_swap.let_go()
+    writing.result()
+    in_use.let_go()
+    compacting.result()
+    assert_sound(postgres, rows(range(1, 7)))
+
+
+DELETES: dict[str, tuple[Callable[[RegistrySubject, OpaqueTableStorage], Any], list[Any]]] = {
+    "bulk delete": (lambda _, table: table.delete(*ids(1, 2)), rows([3, 4])),
+    "bulk replace": (
+        lambda _, table: table.replace(*rows([1, 3], "new")),
+        [*rows([1, 3], "new"), *rows([2, 4])],
+    ),
+    "small delete": (lambda _, table: table.delete(["id"], {"id": 1}), rows([2, 3, 4])),
+    "small delete, flushed": (
+        lambda client, table: (table.delete(["id"], {"id": 1}), ours(client).flush("t")),
+        rows([2, 3, 4]),
+    ),
+}
+
+
+@pytest.mark.parametrize("delete", DELETES)
+def test_delete_beside_a_compaction(subject: RegistrySubject, crew: Crew, delete: str) -> None:
+    """Positions of deleted rows are of one file; the compaction has replaced it."""
+    table = _two_files(subject)
+    action, expected = DELETES[delete]
+    other = subject.second()
+    pause = Pause(locking)
+    compacting = crew.start(lambda: ours(other).compact("t"), pause)
+    action(subject, table)
+    pause.let_go()
+    compacting.result()
+    assert_holds(table, expected)
+    subject.flush("t")
+    assert_sound(subject, expected)
+    for one in expected:
+        table.delete(["id"], {"id": one["id"]})
+    assert_sound(subject, [])
+
+
+def test_fold_beside_a_compaction(subject: RegistrySubject, crew: Crew) -> None:
+    """A flush finds the rows of its tombstones where they are by then."""
+    table = _two_files(subject)
+    table.delete(["id"], {"id": 1})
+    in_delta(table, row(9))
+    other = subject.second()
+    pause = Pause(staged)
+    flushing = crew.start(lambda: other.flush("t"), pause)
+    ours(subject).compact("t")
+    pause.let_go()
+    flushing.result()
+    assert subject.delta_rows("t") == 0
+    assert_sound(subject, [*rows([2, 3, 4]), row(9)])
+
+
+def test_compaction_stalled_while_vacuum_runs(subject: RegistrySubject, crew: Crew) -> None:
+    _two_files(subject)
+    other = subject.second()
+    pause = Pause(locking)
+    compacting = crew.start(lambda: ours(other).compact("t"), pause)
+    assert vacuum(subject)["t"].objects > 0
+    pause.let_go()
+    compacting.result()
+    assert_sound(subject, rows(range(1, 5)))
+
+
+def test_slow_compaction_looks_for_its_files(
+    subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half the retention counts from before the first file was written."""
+    table = _two_files(subject)
+    late = 0.0
+
+    def slow(*arguments: Any) -> Any:
+        nonlocal late
+        pieces, volume = split_rows(*arguments), arguments[0]
+        if not late:
+            late = volume.options.retention
+            volume.store.delete([file.path for piece in pieces for file in piece.files])
+        return pieces
+
+    class Time:
+        sleep = time.sleep
+
+        @staticmethod
+        def monotonic() -> float:
+            return time.monotonic() + late
+
+    monkeypatch.setattr(clock, "time", Time)
+    monkeypatch.setattr(compact_module, "split_rows", slow)
+    ours(subject).compact("t")
+    assert late
+    assert_sound(subject, rows(range(1, 5)))
+    assert_holds(table, rows(range(1, 5)))
+
+
+# Vacuum.
+
+
+def test_flush_begins_between_the_fence_and_the_deletion(subject: RegistrySubject, crew: Crew) -> None:
+    """It has read the raised fence, so that only the earlier listing spares its files."""
+    table = table_of(subject)
+    in_files(subject, table, *rows([1, 2]))
+    in_files(subject, table, row(1 + 2))
+    ours(subject).compact("t")
+    in_delta(table, row(4))
+    other, third = subject.second(), subject.second()
+    at_deletion, at_lock = Pause(locking, skip=1), Pause(staged)
+    cleaning = crew.start(lambda: vacuum(other), at_deletion)
+    flushing = crew.start(lambda: third.flush("t"), at_lock)
+    age(subject)
+    at_deletion.let_go()
+    assert cleaning.result()["t"].objects > 0
+    at_lock.let_go()
+    flushing.result()
+    assert_sound(subject, [*rows([1, 2]), row(3), row(4)])
+
+
+def test_vacuum_beside_the_swap_of_a_flush(postgres: RegistrySubject, crew: Crew) -> None:
+    """The flush has looked for its files; they are named a moment later."""
+    table = table_of(postgres)
+    in_files(postgres, table, *rows([1, 2]))
+    in_delta(table, row(3))
+    other, third = postgres.second(), postgres.second()
+    first_phase, swap = Pause(staged), Pause(before("UPDATE", "catalog"))
+    flushing = crew.start(lambda: other.flush("t"), first_phase, swap)
+    at_deletion, in_use = Pause(locking, skip=1), Pause(refused)
+    cleaning = crew.start(lambda: vacuum(third), at_deletion, in_use)
+    first_phase.let_go()
+    swap.wait()
+    at_deletion.let_go()
+    in_use.wait()
+    assert not cleaning.done()
+    swap.let_go()
+    flushing.result()
+    in_use.let_go()
+    cleaning.result()
+    assert_sound(postgres, [*rows([1, 2]), row(3)])
