@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 
 from arrowopaque import clock
-from arrowopaque.errors import ObjectMissingError
+from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format import names
 from arrowopaque.format.manifest import MetaTable, TableEntry, load
 from arrowopaque.format.spec import TableSpec
@@ -32,9 +32,10 @@ def publish_entries(volume: Volume, entries: Mapping[str, tuple[str | None, Tabl
     tables = {name: TableEntry(spec=spec, manifest=manifest) for name, (manifest, spec) in entries.items()}
     try:
         last = load(MetaTable, volume.store.get(names.PUBLISHED), f"{volume.store.uri}/{names.PUBLISHED}")
-    except ObjectMissingError:
+    except CorruptStoreError:
+        # Missing or damaged, it is made anew: it is a copy, never the truth.
         last = None
-    if _with_files(tables) != (_with_files(last.tables) if last else {}):
+    if last is None or _with_files(tables) != _with_files(last.tables):
         _publish(volume, tables, last)
 
 

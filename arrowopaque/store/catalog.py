@@ -59,6 +59,13 @@ class FileChain:
             return None
         return load(MetaTable, data, f"{self._volume.store.uri}/{names.PUBLISHED}")
 
+    def _sound_copy(self) -> MetaTable | None:
+        """Return the last published copy, `None` if the links have to tell."""
+        try:
+            return self.published()
+        except CorruptStoreError:
+            return None
+
     def after(self, version: int) -> Iterator[MetaTable]:
         """Yield every link above ``version``, in order."""
         while (meta := self.read(version + 1)) is not None:
@@ -78,7 +85,7 @@ class FileChain:
         CorruptStoreError
             There is no chain.
         """
-        start = hint or self.published() or self.read(1)
+        start = hint or self._sound_copy() or self.read(1)
         if start is None:
             raise CorruptStoreError(
                 f"{self._volume.store.uri} has no {names.chain_manifest(1)}: the chain is lost"

@@ -60,7 +60,7 @@ class Root:
         """Return whether the store was made just now, or by a client that
         died before it put the first link.
         """
-        if self._chain.published() is not None or self._chain.read(1) is not None:
+        if self._chain.read(1) is not None or self._chain.published() is not None:
             return False
         return not any(True for _ in self._volume.store.list("tables"))
 
