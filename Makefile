@@ -18,7 +18,7 @@ TORTURE_ARGS ?=
 PATHS := arrowopaque tests scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest torture mutations postgres check static lint format types layers lock clean
+.PHONY: help setup demo bench test test-oldest torture mutations postgres check static lint format types layers lock clean
 .NOTPARALLEL:
 .SUFFIXES:
 
@@ -38,6 +38,10 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 
 demo: $(READY)  ## the main job: a Butler repository on arrowopaque, beside the SQL manager
 	$(BIN)/python scripts/demo.py
+
+bench: postgres  ## every workload on every contender; BENCH_ARGS are those of scripts/bench.py
+	$(MAKE) setup EXTRAS=$(EXTRAS),bench VENV=.venv-bench
+	.venv-bench/bin/python scripts/bench.py $(BENCH_ARGS)
 
 test: postgres $(READY)  ## all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -81,4 +85,4 @@ lock: $(READY)  ## resolve the dependencies anew: the newest, and the oldest tha
 		--output-file constraints-oldest.txt pyproject.toml
 
 clean:  ## remove .venv and what tools cache
-	rm -rf $(VENV) .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -27,7 +27,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
@@ -316,7 +316,9 @@ class Repository:
         database = self._connect(writeable, patience)
         manager_class, bridge_class = manager_classes(self.kind)
         bridges = None
-        with self._store_base(), database.declareStaticTables(create=create) as context:
+        # The environment is everybody's, and clients are opened in threads too.
+        place = self._store_base() if create else nullcontext()
+        with place, database.declareStaticTables(create=create) as context:
             manager = manager_class.initialize(database, context)
             if self.with_bridge:
                 datasets: Any = _NoDatasets

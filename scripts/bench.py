@@ -1,0 +1,80 @@
+"""Every workload on every contender, side by side in one run.
+
+Contenders run in processes of their own and take turns; figures are medians
+over the repeats. ``--help`` names the contenders and the workloads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from benchmarks.contenders import Place  # noqa: E402  after the path
+from benchmarks.report import as_json, as_markdown  # noqa: E402
+from benchmarks.runner import CONTENDERS, Settings, run_all  # noqa: E402
+from benchmarks.workloads import WORKLOADS  # noqa: E402
+
+DEFAULT = tuple(name for name in CONTENDERS if name not in {"ours-sqlite-s3", "pyiceberg"})
+
+
+def _services(stack: ExitStack, name: str, folder: Path) -> Place:
+    """Start the server that a contender needs."""
+    from tests.support.postgres import PostgresServer
+    from tests.support.s3server import S3Server
+
+    folder.mkdir()
+    if "postgres" in name:
+        server = stack.enter_context(PostgresServer())
+        return Place(folder, postgres=server.new_database().url("postgresql+psycopg2"))
+    if "s3" in name:
+        s3 = stack.enter_context(S3Server())
+        os.environ.update(s3.environment)
+        return Place(folder, s3=f"s3://{s3.make_bucket()}/store")
+    return Place(folder)
+
+
+@click.command(epilog="Workloads: " + "; ".join(WORKLOADS))
+@click.option("--rows", default=1_000_000, show_default=True, help="Rows of the table.")
+@click.option("--repeats", default=3, show_default=True, help="Measurements of each workload.")
+@click.option("--singles", default=200, show_default=True, help="Small operations of one measurement.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--ids", type=click.Choice(["v4", "v7", "mixed"]), default="v4", show_default=True)
+@click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), help="Repeatable.")
+@click.option("--workload", "wanted", multiple=True, help="Part of a workload's name. Repeatable.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything here.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the table here.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where stores go for the run.")
+def main(
+    names: tuple[str, ...],
+    wanted: tuple[str, ...],
+    json_file: Path | None,
+    markdown: Path | None,
+    folder: Path | None,
+    **sizes: Any,
+) -> None:
+    """Measure arrowopaque beside its peers."""
+    workloads = [name for name in WORKLOADS if not wanted or any(part in name for part in wanted)]
+    settings = Settings(**sizes)
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(dir=folder) as place, console.status("start") as status:
+        results = run_all(Path(place), names or DEFAULT, workloads, settings, _services, status.update)
+    table = as_markdown(results, workloads)
+    click.echo(table, nl=False)
+    if markdown:
+        markdown.write_text(table)
+    if json_file:
+        json_file.write_text(json.dumps(as_json(results, settings), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

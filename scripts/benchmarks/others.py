@@ -1,0 +1,244 @@
+"""The contenders that are no managers: table formats, and databases used
+natively as a limit.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DeltaTableFormat", "DuckDb", "IcebergTableFormat", "Sqlite"]
+
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmarks.contenders import Contender
+from benchmarks.managers import folder_bytes
+from benchmarks.rows import PythonRow
+
+_NAME = "records"
+_COLUMNS = "dataset_id, path, formatter, storage_class, component, checksum, file_size"
+
+
+def _python_table(rows: Sequence[PythonRow]) -> pa.Table:
+    schema = pa.schema(
+        [
+            ("dataset_id", pa.binary(16)), ("path", pa.string()), ("formatter", pa.string()),
+            ("storage_class", pa.string()), ("component", pa.string()), ("checksum", pa.string()),
+            ("file_size", pa.int64()),
+        ]
+    )  # fmt: skip
+    return pa.Table.from_pylist([{**row, "dataset_id": row["dataset_id"].bytes} for row in rows], schema)
+
+
+class _Files(Contender):
+    """A format of tables that has no other interface than Arrow."""
+
+    def insert(self, rows: Sequence[PythonRow]) -> None:
+        self.insert_arrow(_python_table(rows))
+
+    def bytes_on_disk(self) -> int:
+        return folder_bytes(self.place.folder)
+
+
+class DeltaTableFormat(_Files):
+    """delta-rs."""
+
+    def create(self) -> None:
+        import deltalake
+
+        self._lake = deltalake
+        self._uri = str(self.place.folder / "delta")
+        self._empty = _python_table([])
+        self._lake.write_deltalake(self._uri, self._stored(self._empty))
+
+    @staticmethod
+    def _stored(rows: pa.Table) -> pa.Table:
+        # Delta has no fixed width and no null type.
+        return rows.set_column(0, "dataset_id", rows.column(0).cast(pa.binary()))
+
+    def _table(self) -> Any:
+        return self._lake.DeltaTable(self._uri)
+
+    def insert_arrow(self, rows: pa.Table) -> None:
+        rows = self._stored(rows.sort_by("dataset_id"))
+        self._lake.write_deltalake(self._uri, rows, mode="append")
+
+    def _dataset(self) -> Any:
+        return self._table().to_pyarrow_dataset()
+
+    def fetch(self, ids: Sequence[uuid.UUID]) -> list[Any]:
+        wanted = pa.array([id.bytes for id in ids], pa.binary())
+        return self._rows(pc.is_in(pc.field("dataset_id"), wanted))
+
+    def _rows(self, condition: Any) -> list[Any]:
+        found: list[Any] = self._dataset().to_table(filter=condition).to_pylist()
+        return found
+
+    def fetch_path(self, path: str) -> list[Any]:
+        if path.endswith("%"):
+            return self._rows(pc.starts_with(pc.field("path"), path[:-1]))
+        return self._rows(pc.field("path") == path)
+
+    def scan_arrow(self) -> int:
+        return int(self._dataset().to_table().num_rows)
+
+    def group(self) -> dict[str, int]:
+        found = self._dataset().to_table(columns=["storage_class"]).group_by("storage_class")
+        return {row["storage_class"]: row["storage_class_count"] for row in
+                found.aggregate([("storage_class", "count")]).to_pylist()}  # fmt: skip
+
+    def delete(self, ids: Sequence[uuid.UUID]) -> None:
+        gone = pa.table({"dataset_id": pa.array([id.bytes for id in ids], pa.binary())})
+        merge = self._table().merge(gone, "t.dataset_id = s.dataset_id", source_alias="s", target_alias="t")
+        merge.when_matched_delete().execute()
+
+    def compact(self) -> None:
+        self._table().optimize.compact()
+
+
+class IcebergTableFormat(_Files):
+    """pyiceberg over a SQLite catalog."""
+
+    def create(self) -> None:
+        from pyiceberg.catalog.sql import SqlCatalog
+
+        folder = self.place.folder
+        self._catalog = SqlCatalog(
+            "bench", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse"
+        )
+        self._catalog.create_namespace("bench")
+        self._catalog.create_table("bench.records", _python_table([]).schema)
+
+    def _table(self) -> Any:
+        return self._catalog.load_table("bench.records")
+
+    def insert_arrow(self, rows: pa.Table) -> None:
+        self._table().append(rows.sort_by("dataset_id"))
+
+    def fetch(self, ids: Sequence[uuid.UUID]) -> list[Any]:
+        from pyiceberg.expressions import In
+
+        return self._rows(In("dataset_id", [id.bytes for id in ids]))
+
+    def _rows(self, condition: Any) -> list[Any]:
+        found: list[Any] = self._table().scan(condition).to_arrow().to_pylist()
+        return found
+
+    def fetch_path(self, path: str) -> list[Any]:
+        from pyiceberg.expressions import EqualTo, StartsWith
+
+        if path.endswith("%"):
+            return self._rows(StartsWith("path", path[:-1]))
+        return self._rows(EqualTo("path", path))
+
+    def scan_arrow(self) -> int:
+        return int(self._table().scan().to_arrow().num_rows)
+
+    def group(self) -> dict[str, int]:
+        found = self._table().scan(selected_fields=("storage_class",)).to_arrow().group_by("storage_class")
+        return {row["storage_class"]: row["storage_class_count"] for row in
+                found.aggregate([("storage_class", "count")]).to_pylist()}  # fmt: skip
+
+
+class _Native(Contender):
+    """A database asked in its own words."""
+
+    _connection: Any
+
+    def _ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        found: list[Any] = self._connection.execute(statement, parameters).fetchall()
+        return found
+
+    def fetch_path(self, path: str) -> list[Any]:
+        if path.endswith("%"):
+            return self._ask(f"SELECT * FROM {_NAME} WHERE starts_with(path, ?)", [path[:-1]])
+        return self._ask(f"SELECT * FROM {_NAME} WHERE path = ?", [path])
+
+    def group(self) -> dict[str, int]:
+        return dict(self._ask(f"SELECT storage_class, count(*) FROM {_NAME} GROUP BY 1"))
+
+    def bytes_on_disk(self) -> int:
+        return folder_bytes(self.place.folder)
+
+
+class DuckDb(_Native):
+    """DuckDB's own table with a primary key."""
+
+    def create(self) -> None:
+        self._connection = duckdb.connect(str(self.place.folder / "native.duckdb"))
+        self._ask(
+            f"CREATE TABLE {_NAME} (dataset_id UUID, path VARCHAR, formatter VARCHAR, storage_class VARCHAR, "
+            "component VARCHAR, checksum VARCHAR, file_size BIGINT, PRIMARY KEY (dataset_id, component))"
+        )
+
+    def insert_arrow(self, rows: pa.Table) -> None:
+        storage = rows.column(0).combine_chunks()
+        ids = pa.ExtensionArray.from_storage(pa.uuid(), storage)
+        given = rows.set_column(0, "dataset_id", ids)
+        self._connection.register("given", given)
+        self._ask(f"INSERT INTO {_NAME} SELECT * FROM given")
+        self._connection.unregister("given")
+
+    def settle(self) -> None:
+        self._ask("CHECKPOINT")
+
+    def fetch(self, ids: Sequence[uuid.UUID]) -> list[Any]:
+        return self._ask(f"SELECT * FROM {_NAME} WHERE dataset_id IN (SELECT unnest(?::UUID[]))", [list(ids)])
+
+    def scan_arrow(self) -> int:
+        return int(self._connection.execute(f"SELECT * FROM {_NAME}").to_arrow_table().num_rows)
+
+    def scan_rows(self) -> int:
+        return len(self._ask(f"SELECT * FROM {_NAME}"))
+
+    def delete(self, ids: Sequence[uuid.UUID]) -> None:
+        self._ask(f"DELETE FROM {_NAME} WHERE dataset_id IN (SELECT unnest(?::UUID[]))", [list(ids)])
+
+
+class Sqlite(_Native):
+    """SQLite's own table, ids as bytes, without a key's rowid."""
+
+    def create(self) -> None:
+        self._connection = sqlite3.connect(self.place.folder / "native.sqlite3")
+        self._ask(
+            f"CREATE TABLE {_NAME} (dataset_id BLOB, path TEXT, formatter TEXT, storage_class TEXT, "
+            "component TEXT, checksum TEXT, file_size INT, PRIMARY KEY (dataset_id, component)) WITHOUT ROWID"
+        )
+        self._ask(f"CREATE INDEX by_path ON {_NAME} (path)")
+
+    def insert_arrow(self, rows: pa.Table) -> None:
+        self._write(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+
+    def insert(self, rows: Sequence[PythonRow]) -> None:
+        self._write((row["dataset_id"].bytes, *[row[name] for name in list(row)[1:]]) for row in rows)
+
+    def _write(self, rows: Any) -> None:
+        with self._connection:
+            self._connection.executemany(
+                f"INSERT INTO {_NAME} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+            )
+
+    def fetch(self, ids: Sequence[uuid.UUID]) -> list[Any]:
+        found: list[Any] = []
+        for id in ids:
+            found += self._ask(f"SELECT * FROM {_NAME} WHERE dataset_id = ?", [id.bytes])
+        return found
+
+    def fetch_path(self, path: str) -> list[Any]:
+        if path.endswith("%"):
+            low = path[:-1]
+            return self._ask(f"SELECT * FROM {_NAME} WHERE path >= ? AND path < ?", [low, low + "\U0010ffff"])
+        return super().fetch_path(path)
+
+    def scan_rows(self) -> int:
+        return len(self._ask(f"SELECT * FROM {_NAME}"))
+
+    def delete(self, ids: Sequence[uuid.UUID]) -> None:
+        with self._connection:
+            self._connection.executemany(
+                f"DELETE FROM {_NAME} WHERE dataset_id = ?", [(id.bytes,) for id in ids]
+            )
