@@ -21,7 +21,7 @@ __all__ = [
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, Protocol
 
 import sqlalchemy
@@ -42,13 +42,24 @@ class Cursor:
 
     Statements may hold several commands on PostgreSQL; `rows` are those of
     the last one.
+
+    Parameters
+    ----------
+    owner
+        What the cursor is on: SQLAlchemy's connection, or one of its pool.
+    dialect
+        The dialect.
+    nested
+        Whether an outer transaction goes on after this call.
     """
 
-    def __init__(self, cursor: _DriverCursor, dialect: sqlalchemy.Dialect, *, nested: bool = False) -> None:
-        self._cursor = cursor
+    def __init__(self, owner: _Owner, dialect: sqlalchemy.Dialect, *, nested: bool = False) -> None:
+        pooled = owner.connection if isinstance(owner, sqlalchemy.Connection) else owner
+        self._raw = pooled.dbapi_connection
+        self._cursor = _cursor(pooled, dialect)
+        self._owner = owner
         self._dialect = dialect
         self.nested = nested
-        """Whether an outer transaction goes on after this call."""
         self.succeeded = 0
         """How many statements the server has taken."""
 
@@ -99,9 +110,51 @@ class Cursor:
                 pass
 
     def _translated(self, statement: str, parameters: Any, err: Exception) -> BaseException:
-        return sqlalchemy.exc.DBAPIError.instance(
-            statement, parameters, err, self._error, dialect=self._dialect, hide_parameters=True
-        )
+        is_lost = self._dialect.is_disconnect(err, self._raw, self._cursor)  # type: ignore[arg-type]  # any driver's
+        if is_lost:
+            self.abandon(err)
+        return _sqlalchemy_error(self._dialect, err, statement, parameters, is_lost=is_lost)
+
+    def abandon(self, err: BaseException) -> None:
+        """Let nobody use the connection again: it is lost, or in a state that
+        its users would not expect. Its transaction is rolled back.
+        """
+        self._owner.invalidate(err)
+
+    def close(self) -> None:
+        """Release the driver's cursor."""
+        self._cursor.close()
+
+
+def _sqlalchemy_error(
+    dialect: sqlalchemy.Dialect,
+    err: Exception,
+    statement: str | None = None,
+    parameters: Any = None,
+    *,
+    is_lost: bool = False,
+) -> BaseException:
+    """Return what SQLAlchemy raises of a driver's error."""
+    return sqlalchemy.exc.DBAPIError.instance(
+        statement,
+        parameters,
+        err,
+        dialect.loaded_dbapi.Error,
+        dialect=dialect,
+        hide_parameters=True,
+        connection_invalidated=is_lost,
+    )
+
+
+def _pooled_connection(db: Database) -> sqlalchemy.PoolProxiedConnection:
+    dialect = db._engine.dialect
+    try:
+        return db._engine.raw_connection()
+    except dialect.loaded_dbapi.Error as err:
+        raise _sqlalchemy_error(dialect, err) from err
+
+
+_Owner = sqlalchemy.Connection | sqlalchemy.PoolProxiedConnection
 
 
 def _cursor(connection: Any, dialect: sqlalchemy.Dialect) -> _DriverCursor:
@@ -123,17 +176,13 @@ def reading(db: Database) -> Iterator[Cursor]:
     read on SQLite does not take the write lock.
     """
     session = db._session_connection
-    owned = None if session is not None else db._engine.raw_connection()
-    connection = session.connection if session is not None else owned
+    owner: _Owner = _pooled_connection(db) if session is None else session
     try:
-        cursor = _cursor(connection, db._engine.dialect)
-        try:
-            yield Cursor(cursor, db._engine.dialect)
-        finally:
-            cursor.close()
+        with closing(Cursor(owner, db._engine.dialect)) as cursor:
+            yield cursor
     finally:
-        if owned is not None:
-            owned.close()
+        if session is None:
+            owner.close()
 
 
 @contextmanager
@@ -148,20 +197,19 @@ def reading_at_one_moment(db: Database) -> Iterator[Cursor]:
         with reading(db) as cursor:
             yield cursor
         return
-    connection, dialect = db._engine.raw_connection(), db._engine.dialect
+    connection, dialect = _pooled_connection(db), db._engine.dialect
     try:
-        driver = _cursor(connection, dialect)
         raw: Any = connection.dbapi_connection
         # An in-memory SQLite has one connection, perhaps in a clone's transaction.
         is_shared = dialect.name == "sqlite" and raw.in_transaction
-        try:
-            if not is_shared:
-                driver.execute(_ONE_MOMENT[dialect.name])
-            yield Cursor(driver, dialect)
-        finally:
-            driver.close()
-            if not is_shared:
-                connection.rollback()
+        with closing(Cursor(connection, dialect)) as cursor:
+            try:
+                if not is_shared:
+                    cursor.execute(_ONE_MOMENT[dialect.name])
+                yield cursor
+            finally:
+                if not is_shared and connection.is_valid:
+                    connection.rollback()
     finally:
         connection.close()
 
@@ -178,11 +226,8 @@ def writing(db: Database, *, interrupting: bool = False) -> Iterator[Cursor]:
     that commits at the end.
     """
     with db._transaction(interrupting=interrupting) as (is_new, connection):
-        cursor = _cursor(connection.connection, db._engine.dialect)
-        try:
-            yield Cursor(cursor, db._engine.dialect, nested=not is_new)
-        finally:
-            cursor.close()
+        with closing(Cursor(connection, db._engine.dialect, nested=not is_new)) as cursor:
+            yield cursor
 
 
 @contextmanager
@@ -211,8 +256,13 @@ def writing_at_once(db: Database) -> Iterator[Cursor | None]:
 def _set_patience(db: Database, milliseconds: int) -> int:
     """Set how long a session of SQLite waits for locks; return what it was."""
     with reading(db) as cursor:
-        usual = int(cursor.execute("PRAGMA busy_timeout").rows()[0][0])
-        cursor.execute(f"PRAGMA busy_timeout = {milliseconds}")
+        try:
+            usual = int(cursor.execute("PRAGMA busy_timeout").rows()[0][0])
+            cursor.execute(f"PRAGMA busy_timeout = {milliseconds}")
+        except sqlalchemy.exc.DBAPIError as err:
+            # Back in the pool it would be as impatient with its next user.
+            cursor.abandon(err)
+            raise
     return usual
 
 
@@ -227,8 +277,12 @@ def atomic(cursor: Cursor) -> Iterator[None]:
     cursor.execute(f"SAVEPOINT {_SAVEPOINT}")
     try:
         yield
-    except BaseException:
-        cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}").execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+    except BaseException as err:
+        try:
+            cursor.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}").execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        except sqlalchemy.exc.DBAPIError:
+            # What cannot be undone must not be committed.
+            cursor.abandon(err)
         raise
     cursor.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
 

@@ -74,11 +74,11 @@ class Postgres(Dialect):
         try:
             cursor.execute(f"LOCK TABLE {self.names.delta} IN EXCLUSIVE MODE NOWAIT")
         except sqlalchemy.exc.DBAPIError as err:
-            cursor.execute(f"ROLLBACK TO SAVEPOINT {self._SAVEPOINT}; RELEASE SAVEPOINT {self._SAVEPOINT}")
             # psycopg 3 and psycopg2 have different names for it.
             code = getattr(err.orig, "sqlstate", None) or getattr(err.orig, "pgcode", None)
             if code != _LOCK_NOT_AVAILABLE:
                 raise
+            cursor.execute(f"ROLLBACK TO SAVEPOINT {self._SAVEPOINT}; RELEASE SAVEPOINT {self._SAVEPOINT}")
             return False
         cursor.execute(f"RELEASE SAVEPOINT {self._SAVEPOINT}")
         return True

@@ -47,10 +47,11 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong, and at which step, counted from 1."""
+    """What goes wrong, and at which of the steps whose names begin with ``name``, counted from 1."""
 
     step: int
     mode: Mode
+    name: str = ""
 
     def __str__(self) -> str:
         return f"{self.step}/{self.mode.value}"
@@ -100,6 +101,7 @@ class Faults:
         """By how much the store's clock is ahead of what is stored."""
         self._counts = False
         self._fault: Fault | None = None
+        self._met = 0
 
     @contextmanager
     def recording(self) -> Iterator[list[str]]:
@@ -111,6 +113,7 @@ class Faults:
     def striking(self, fault: Fault | None) -> Iterator[None]:
         """Let ``fault`` happen."""
         self.steps, self.struck, self._fault, self._counts = [], None, fault, True
+        self._met = 0
         try:
             yield
         finally:
@@ -121,11 +124,14 @@ class Faults:
         if not self._counts:
             return step.act()
         self.steps.append(step.name)
-        fault, number = self._fault, len(self.steps)
-        if fault is None or number < fault.step or (number > fault.step and fault.mode is not Mode.GONE):
+        fault = self._fault
+        if fault is None or not step.name.startswith(fault.name):
             return step.act()
-        if number == fault.step:
-            self.struck = step.name
+        self._met += 1
+        number = self._met
+        if number < fault.step or (number > fault.step and fault.mode is not Mode.GONE):
+            return step.act()
+        self.struck = self.struck or step.name
         if fault.mode is Mode.SLOW:
             self.delay()
             return step.act()
