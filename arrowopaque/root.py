@@ -4,15 +4,18 @@ from __future__ import annotations
 
 __all__ = ["StoreRoot"]
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from arrowopaque.format.values import NO_CODECS, Codecs, Values
 from arrowopaque.maintain.compact import CompactReport, compact
+from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_root
-from arrowopaque.maintain.verify import VerifyReport, verify_table
+from arrowopaque.maintain.verify import check_chain, check_published, verify_tables
 from arrowopaque.store.records import Records
 from arrowopaque.store.root import Root
 from arrowopaque.store.rooted import RootedFiles, RootedTable
+from arrowopaque.store.table import Snapshot
 
 if TYPE_CHECKING:
     from arrowopaque.query import Relation
@@ -87,15 +90,35 @@ class StoreRoot(Root):
         self.check_writeable()
         return vacuum_root(self, self.volume.options.retention if retention is None else retention)
 
-    def verify(self) -> VerifyReport:
+    def verify(self, level: str = Level.FULL, *, raising: bool = True) -> VerifyReport:
         """Prove the store sound, as far as reads see it.
+
+        Parameters
+        ----------
+        level
+            ``full`` reads every byte; ``quick`` reads the chain, manifests,
+            listings and footers.
+        raising
+            Whether to raise the first finding; else all are returned.
+
+        Returns
+        -------
+        report
+            What was looked at, and what was found.
 
         Raises
         ------
         CorruptStoreError
             The first unsound thing, by name.
         """
-        return VerifyReport({name: verify_table(name, self.seen(name).snapshot()) for name in self.names()})
+        wanted = Level.of(level)
+        owned = self.is_owned
+        of_store = check_chain(self.volume, self.head, wanted) if owned else check_published(self.volume)
+        tables = {name: partial(self._snapshot, name) for name in self.names()}
+        return verify_tables(self.volume, tables, of_store, wanted, raising=raising)
+
+    def _snapshot(self, name: str) -> Snapshot:
+        return self.seen(name).snapshot()
 
     def sql(self, query: str) -> Relation:
         """Ask DuckDB.

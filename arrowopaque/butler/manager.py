@@ -22,6 +22,7 @@ from lsst.daf.butler.registry.interfaces import (
 from arrowopaque.butler.registry import RegistryBinding
 from arrowopaque.butler.rooted import RootBinding
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
+from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.options import Options
 from arrowopaque.root import StoreRoot
 
@@ -170,20 +171,28 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         """
         return self._binding.vacuum(retention)
 
-    def verify(self) -> Any:
+    def verify(self, level: str = Level.FULL, *, raising: bool = True) -> VerifyReport:
         """Prove the store sound.
+
+        Parameters
+        ----------
+        level
+            ``full`` reads every byte; ``quick`` reads the catalog,
+            manifests, listings and footers.
+        raising
+            Whether to raise the first finding; else all are returned.
 
         Returns
         -------
         report
-            What was checked.
+            What was looked at, and what was found.
 
         Raises
         ------
         CorruptStoreError
             The first unsound thing, by name.
         """
-        return self._binding.verify()
+        return self._binding.verify(Level.of(level), raising=raising)
 
     def sql(self, query: str) -> Any:
         """Ask DuckDB.

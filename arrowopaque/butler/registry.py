@@ -7,6 +7,7 @@ __all__ = ["RegistryBinding"]
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy
@@ -21,11 +22,13 @@ from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
 from arrowopaque.errors import ConflictError, CorruptStoreError
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.maintain.compact import CompactReport, compact
+from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport, flush
 from arrowopaque.maintain.publish import publish_entries
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_table
-from arrowopaque.maintain.verify import VerifyReport, verify_table
+from arrowopaque.maintain.verify import check_published, verify_tables
 from arrowopaque.options import Options
+from arrowopaque.store.table import Snapshot
 from arrowopaque.store.volume import Volume
 
 if TYPE_CHECKING:
@@ -254,9 +257,10 @@ class RegistryBinding:
         seconds = self.volume.options.retention if retention is None else retention
         return self._maintain((), lambda table: vacuum_table(table, seconds))
 
-    def verify(self) -> VerifyReport:
-        """Prove the store sound."""
-        reports = {}
-        for name in self.names():
-            reports[name] = verify_table(name, self.readable(self.db, name).snapshot([]))
-        return VerifyReport(reports)
+    def verify(self, level: Level, *, raising: bool) -> VerifyReport:
+        """Prove the store sound; see the manager."""
+        tables = {name: partial(self._snapshot, name) for name in self.names()}
+        return verify_tables(self.volume, tables, check_published(self.volume), level, raising=raising)
+
+    def _snapshot(self, name: str) -> Snapshot:
+        return self.readable(self.db, name).snapshot([])

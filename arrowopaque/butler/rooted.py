@@ -18,9 +18,9 @@ from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyErro
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
 from arrowopaque.maintain.compact import CompactReport
+from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport
 from arrowopaque.maintain.vacuum import VacuumReport
-from arrowopaque.maintain.verify import VerifyReport
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.rooted import RootedTable
@@ -139,9 +139,9 @@ class RootBinding:
         with _as_sql_raises():
             return {"": self._root.vacuum(retention)}
 
-    def verify(self) -> VerifyReport:
-        """Prove the store sound."""
-        return self._root.verify()
+    def verify(self, level: Level, *, raising: bool) -> VerifyReport:
+        """Prove the store sound; see the manager."""
+        return self._root.verify(level, raising=raising)
 
     def sql(self, query: str) -> Relation:
         """Ask DuckDB; see the manager."""

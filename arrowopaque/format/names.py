@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "CHAIN",
     "MARKER",
     "PUBLISHED",
     "Kind",
@@ -30,7 +31,9 @@ MARKER = "arrowopaque.json"
 PUBLISHED = "manifest.json"
 
 _TABLES = "tables"
-_MANIFESTS = "manifests"
+CHAIN = "manifests"
+"""The folder of the chain, and of each table's manifests below its own."""
+_MANIFESTS = CHAIN
 _HEX = r"[0-9a-f]{32}"
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _PLAIN = re.compile(r"[a-z0-9_-]+")

@@ -1,127 +1,235 @@
-"""Verify: prove a store sound by reading all of it."""
+"""Verify: prove a store sound, quickly or by reading all of it."""
 
 from __future__ import annotations
 
-__all__ = ["TableReport", "VerifyReport", "verify_table"]
+__all__ = ["TableReport", "VerifyReport", "check_chain", "check_published", "verify_tables"]
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from arrowopaque.errors import CorruptStoreError
-from arrowopaque.format.manifest import DataFile, IndexFile, check_manifest, decode_key
-from arrowopaque.store.apply import sort_rows
-from arrowopaque.store.base import POSITION, Base, rows_of
-from arrowopaque.store.datafile import SortedFile
+from arrowopaque.errors import CorruptStoreError, ObjectMissingError
+from arrowopaque.format import names
+from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, MetaTable, TableManifest, check_manifest
+from arrowopaque.maintain.contents import check_contents
+from arrowopaque.maintain.findings import (
+    RECOVER,
+    RESTORE,
+    Check,
+    Finding,
+    Level,
+    TableReport,
+    VerifyReport,
+    caught,
+    collected,
+)
+from arrowopaque.maintain.unique import check_delta, check_tombstones, check_unique
+from arrowopaque.store.base import Base
+from arrowopaque.store.cache import Cache
+from arrowopaque.store.catalog import FileChain
 from arrowopaque.store.table import Snapshot
+from arrowopaque.store.volume import Volume
+
+_CACHE = 64 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class TableReport:
-    """What was found of one table."""
+def verify_tables(
+    volume: Volume,
+    tables: Mapping[str, Callable[[], Snapshot]],
+    of_store: Iterator[Finding],
+    level: Level,
+    *,
+    raising: bool,
+) -> VerifyReport:
+    """Check tables, after the store as a whole.
 
-    rows: int
-    """Visible rows, of data files and delta."""
-    delta: int
-    tombstones: int
-    files: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What a verification looked at; it found nothing unsound."""
-
-    tables: dict[str, TableReport] = field(default_factory=dict)
-
-
-def verify_table(name: str, snapshot: Snapshot) -> TableReport:
-    """Check a table's data files and its delta against each other.
+    Parameters
+    ----------
+    volume
+        The store.
+    tables
+        How to read each table's state.
+    of_store
+        What is wrong with the catalog.
+    level
+        How much is read.
+    raising
+        Whether to raise the first finding.
 
     Raises
     ------
     CorruptStoreError
-        The first thing that is wrong, by name.
+        Something is unsound, and ``raising`` is set.
     """
-    base, spec = snapshot.base, snapshot.base.spec
-    if base.manifest is not None:
-        check_manifest(base.manifest, spec)
-        for entry in base.files:
-            _check_file(base, base.open(entry), entry)
-    visible = [batch for batch in snapshot.batches([], spec.names)]
-    rows = pa.concat_tables(visible) if visible else spec.arrow_schema.empty_table()
-    for columns in (spec.primary_key, *spec.unique):
-        if columns:
-            _check_unique(name, rows, columns)
+    reports: dict[str, TableReport] = {}
+    found = collected(of_store, raising=raising)
+    for name, read in tables.items():
+        found += collected(_table(volume, name, read, level, reports), raising=raising)
+    return VerifyReport(reports, tuple(found))
+
+
+def unremembered(volume: Volume) -> Volume:
+    """Return the store without what was read of it before."""
+    return replace(volume, cache=Cache(_CACHE))
+
+
+def _table(
+    volume: Volume, name: str, read: Callable[[], Snapshot], level: Level, reports: dict[str, TableReport]
+) -> Iterator[Finding]:
+    place = f"table {name!r} of {volume.store.uri}"
+
+    def look() -> Iterator[Finding]:
+        try:
+            snapshot = read()
+            base = _reread(snapshot.base)
+        except ObjectMissingError as err:
+            yield Finding(Check.CATALOG, name, place, f"its catalog names what is lost: {err}", RECOVER)
+            return
+        reports[name] = _report(snapshot)
+        yield from _snapshot(name, snapshot, base, level)
+
+    yield from caught(Check.MANIFEST, name, place, look(), RECOVER)
+
+
+def _report(snapshot: Snapshot) -> TableReport:
+    base, gone = snapshot.base, 0 if snapshot.gone is None else snapshot.gone.num_rows
     return TableReport(
-        rows=rows.num_rows,
+        rows=base.rows - gone + snapshot.delta.num_rows,
         delta=snapshot.delta.num_rows,
-        tombstones=0 if snapshot.gone is None else snapshot.gone.num_rows,
+        tombstones=gone,
         files=len(base.files),
         bytes=sum(file.bytes + sum(i.bytes for i in file.indexes) for file in base.files),
     )
 
 
-def _wrong(base: Base, path: str, reason: str) -> CorruptStoreError:
-    return CorruptStoreError(f"{base.volume.store.uri}/{path}: {reason}; restore it from a copy")
-
-
-def _check_file(base: Base, file: SortedFile, entry: DataFile) -> None:
-    spec = base.spec
-    file.object.check_whole()
-    deleted = file.deleted()
-    if entry.deletes is not None and not len(deleted):
-        raise _wrong(base, entry.deletes.path, "an empty deletion vector")
-    blocks = [block for _, block in file.blocks(spec.names)]
-    rows = pa.concat_tables(blocks)
-    _check_order(base, entry.path, rows, spec.primary_key)
-    keys = rows.select(list(spec.primary_key))
-    ends = next(rows_of(keys.slice(0, 1))), next(rows_of(keys.slice(keys.num_rows - 1)))
-    if ends != (decode_key(spec, entry.min), decode_key(spec, entry.max)):
-        raise _wrong(base, entry.path, "its least and greatest keys are not the manifest's")
-    for column in spec.columns:
-        if not column.nullable and rows.column(column.name).null_count:
-            raise _wrong(base, entry.path, f"NULL in column {column.name!r}")
-    for index in entry.indexes:
-        _check_index(base, index, rows)
-
-
-def _check_order(base: Base, path: str, rows: pa.Table, columns: Sequence[str]) -> None:
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in columns])
-    if not np.array_equal(order.to_numpy(), np.arange(rows.num_rows)):
-        raise _wrong(base, path, f"its rows are not in the order of {tuple(columns)}")
-
-
-def _check_index(base: Base, index: IndexFile, rows: pa.Table) -> None:
-    file = base.open_index(index)
-    file.object.check_whole()
-    valid = rows.num_rows - rows.column(index.columns[0]).null_count
-    if index.rows != valid:
-        raise _wrong(base, index.path, f"{index.rows} rows, its data file has {valid} to index")
-    if not index.rows:
+def _snapshot(name: str, snapshot: Snapshot, base: Base, level: Level) -> Iterator[Finding]:
+    if base.manifest is not None and base.manifest.table != name:
+        yield Finding(
+            Check.CATALOG,
+            name,
+            f"{base.volume.store.uri}/{base.manifest.name}",
+            f"the catalog names it for table {name!r}, it is of {base.manifest.table!r}",
+            RECOVER,
+        )
         return
-    blocks = [block for _, block in file.blocks([*index.columns, POSITION])]
-    found = pa.concat_tables(blocks)
-    _check_order(base, index.path, found, [*index.columns, POSITION])
-    real = rows.select(list(index.columns)).take(found.column(POSITION))
-    if not found.select(list(index.columns)).equals(real):
-        raise _wrong(base, index.path, "its values are not those of its data file")
+    broken = list(_objects(base, name))
+    yield from broken
+    if level is Level.FULL and not broken:
+        yield from _contents(name, snapshot, base)
 
 
-def _check_unique(name: str, rows: pa.Table, columns: tuple[str, ...]) -> None:
-    """Check that no two visible rows share the values of ``columns``."""
-    keep = None
-    for column in columns:
-        valid = pc.is_valid(rows.column(column))
-        keep = valid if keep is None else pc.and_(keep, valid)
-    found = sort_rows(rows.select(list(columns)).filter(keep), columns)
-    same = np.ones(max(found.num_rows - 1, 0), dtype=bool)
-    for column in columns:
-        values = found.column(column).combine_chunks()
-        same &= pc.equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False).astype(bool)
-    if same.any():
-        row = next(rows_of(found.slice(int(np.flatnonzero(same)[0]), 1)))
-        raise CorruptStoreError(f"table {name!r}: two visible rows have {columns} = {row!r}")
+def _reread(base: Base) -> Base:
+    """Return the base from its manifest as it is stored now."""
+    if base.manifest is None:
+        return base
+    volume = unremembered(base.volume)
+    manifest: TableManifest = volume.manifest(base.manifest.name)
+    check_manifest(manifest, base.spec)
+    return Base(volume, base.spec, manifest)
+
+
+def _objects(base: Base, name: str) -> Iterator[Finding]:
+    """Check that every object is there, of its size and with its footer."""
+    store = base.volume.store
+    sizes = {info.path: info.size for info in store.list(names.table_folder(name))} if base.files else {}
+    for file in base.files:
+        entries: list[DataFile | IndexFile | Deletes] = [file, *file.indexes]
+        for entry in entries + ([file.deletes] if file.deletes else []):
+            # What is new since the listing is asked for by name.
+            size = sizes.get(entry.path)
+            found = list(_size(base, name, entry, store.size(entry.path) if size is None else size))
+            yield from found
+            if not found:
+                uri = f"{store.uri}/{entry.path}"
+                yield from caught(Check.FOOTER, name, uri, _footer(base, entry))
+
+
+def _size(
+    base: Base, name: str, entry: DataFile | IndexFile | Deletes, size: int | None
+) -> Iterator[Finding]:
+    uri = f"{base.volume.store.uri}/{entry.path}"
+    if size is None:
+        yield Finding(Check.EXISTENCE, name, uri, "it does not exist")
+    elif size != entry.bytes:
+        yield Finding(Check.SIZE, name, uri, f"it has {size} bytes, the manifest says {entry.bytes}")
+
+
+def _footer(base: Base, entry: DataFile | IndexFile | Deletes) -> Iterator[Finding]:
+    if isinstance(entry, DataFile):
+        base.open(entry).object.footer  # noqa: B018  # it is checked when it is loaded
+    elif isinstance(entry, IndexFile):
+        base.open_index(entry).object.footer  # noqa: B018
+    yield from ()
+
+
+def _contents(name: str, snapshot: Snapshot, base: Base) -> Iterator[Finding]:
+    """Check every row, once the objects are known to be there."""
+    sound = True
+    for entry in base.files:
+        for finding in check_contents(base, name, entry):
+            sound = False
+            yield finding
+    if not sound:
+        # Nothing else can be told of a table whose rows or order are wrong.
+        return
+    for columns in (base.spec.primary_key, *base.spec.unique):
+        if columns:
+            yield from check_unique(name, snapshot, base, columns)
+            yield from check_delta(name, snapshot, base, columns)
+    if base.spec.primary_key:
+        yield from check_tombstones(name, snapshot, base)
+
+
+def check_published(volume: Volume) -> Iterator[Finding]:
+    """Check the copy of the meta-table."""
+    uri = f"{volume.store.uri}/{names.PUBLISHED}"
+    try:
+        FileChain(volume).published()
+    except CorruptStoreError as err:
+        problem = str(err).removesuffix(f"; {RESTORE}")
+        yield Finding(Check.PUBLISHED, None, uri, problem, "the next flush or commit writes it anew")
+
+
+def check_chain(volume: Volume, head: MetaTable, level: Level) -> Iterator[Finding]:
+    """Check the links of a root's chain up to the newest.
+
+    Parameters
+    ----------
+    volume
+        The store.
+    head
+        The newest link that reads see.
+    level
+        At `Level.FULL` every link is read.
+    """
+    yield from check_published(volume)
+    listed = {
+        name.version
+        for info in volume.store.list(names.CHAIN)
+        if (name := names.parse(info.path)) is not None and name.version is not None
+    }
+    for version in range(1, max([head.version, *listed])):
+        if version not in listed:
+            yield _link(volume, version, "it is missing, so that its name could be taken again")
+    versions = sorted(listed) if level is Level.FULL else [head.version]
+    for version in versions:
+        yield from caught(
+            Check.CHAIN, None, _uri(volume, version), _read_link(volume, version, head), RECOVER
+        )
+
+
+def _uri(volume: Volume, version: int) -> str:
+    return f"{volume.store.uri}/{names.chain_manifest(version)}"
+
+
+def _link(volume: Volume, version: int, problem: str) -> Finding:
+    return Finding(Check.CHAIN, None, _uri(volume, version), problem, RECOVER)
+
+
+def _read_link(volume: Volume, version: int, head: MetaTable) -> Iterator[Finding]:
+    link = FileChain(volume).read(version)
+    if link is None:
+        yield _link(volume, version, "it is missing, so that its name could be taken again")
+    elif version == head.version and link.commit != head.commit:
+        yield _link(volume, version, f"it is commit {link.commit}, reads see commit {head.commit}")
+    elif link.floor > version or link.parent != (version - 1 or None):
+        yield _link(volume, version, f"its parent is {link.parent} and its floor {link.floor}")

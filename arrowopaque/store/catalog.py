@@ -85,7 +85,7 @@ class FileChain:
         CorruptStoreError
             There is no chain.
         """
-        start = hint or self._sound_copy() or self.read(1)
+        start = hint or self._last_published() or self.read(1)
         if start is None:
             raise CorruptStoreError(
                 f"{self._volume.store.uri} has no {names.chain_manifest(1)}: the chain is lost"
@@ -98,6 +98,19 @@ class FileChain:
                 f"{self._volume.store.uri}: the newest manifest, {newest.version}, is a stub"
             )
         return newest
+
+    def _last_published(self) -> MetaTable | None:
+        """Return the link that the published copy is of, to count up from."""
+        copy = self._sound_copy()
+        if copy is None:
+            return None
+        link = self.read(copy.version)
+        if link is None:
+            raise CorruptStoreError(
+                f"{self._volume.store.uri}/{names.chain_manifest(copy.version)} is lost, though "
+                f"{names.PUBLISHED} is a copy of it: restore it from a copy, or recover the store"
+            )
+        return link
 
     def append(self, meta: MetaTable) -> Outcome:
         """Try to make ``meta`` the newest link.

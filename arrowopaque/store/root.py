@@ -85,6 +85,11 @@ class Root:
         """The store's objects, cache and options."""
         return self._volume
 
+    @property
+    def is_owned(self) -> bool:
+        """Whether the chain is the truth, and not a registry."""
+        return self._owned
+
     def isWriteable(self) -> bool:
         """Return whether writes are allowed here."""
         return self._writeable

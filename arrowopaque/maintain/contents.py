@@ -1,0 +1,181 @@
+"""Verify the rows of one data file, its deletion vector and its indexes."""
+
+from __future__ import annotations
+
+__all__ = ["check_contents"]
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, decode_key
+from arrowopaque.maintain.findings import Check, Finding, caught
+from arrowopaque.store.base import POSITION, Base, rows_of
+from arrowopaque.store.datafile import SortedFile, comparable
+from arrowopaque.store.parquet import ParquetObject
+
+_PIECE = 8 * 2**20
+"""Bytes that are read at once to compute a digest."""
+
+
+class Place:
+    """Makes findings about one object."""
+
+    def __init__(self, base: Base, table: str, path: str) -> None:
+        self.table = table
+        self.uri = f"{base.volume.store.uri}/{path}"
+
+    def finding(self, check: Check, problem: str) -> Finding:
+        """Return a finding about the object."""
+        return Finding(check, self.table, self.uri, problem)
+
+
+def check_contents(base: Base, table: str, entry: DataFile) -> Iterator[Finding]:
+    """Yield what is wrong with a data file; rows are read block by block."""
+    place, file = Place(base, table, entry.path), base.open(entry)
+    broken = list(_digest(base, place, entry))
+    yield from broken
+    if not broken:
+        yield from caught(Check.DIGEST, table, place.uri, _rows(base, place, file, entry))
+    if entry.deletes is not None:
+        vector = Place(base, table, entry.deletes.path)
+        yield from caught(Check.DELETES, table, vector.uri, _deletes(vector, file, entry.deletes))
+    for index in entry.indexes:
+        of_index = Place(base, table, index.path)
+        damaged = list(_digest(base, of_index, index))
+        yield from damaged
+        if not damaged and not broken:
+            yield from caught(Check.INDEX, table, of_index.uri, _index(base, of_index, file, index))
+
+
+def _digest(base: Base, place: Place, entry: DataFile | IndexFile) -> Iterator[Finding]:
+    def compare() -> Iterator[Finding]:
+        found = hashlib.sha256()
+        for start in range(0, entry.bytes, _PIECE):
+            found.update(base.volume.store.get_range(entry.path, start, min(_PIECE, entry.bytes - start)))
+        if found.hexdigest() != entry.digest:
+            yield place.finding(Check.DIGEST, "it is altered")
+
+    yield from caught(Check.DIGEST, place.table, place.uri, compare())
+
+
+def _rows(base: Base, place: Place, file: SortedFile, entry: DataFile) -> Iterator[Finding]:
+    spec, key = base.spec, base.spec.primary_key
+    first = last = None
+    group = 0
+    for _, block in file.blocks(spec.names):
+        yield from _statistics(place, file.object, group, block)
+        group += len(_groups_of(file.object, group, block.num_rows))
+        keys = block.select(list(key))
+        yield from _order(place, keys if last is None else pa.concat_tables([last, keys]), key)
+        first, last = first or _key_at(keys, 0), keys.slice(keys.num_rows - 1)
+        for column in spec.columns:
+            if not column.nullable and block.column(column.name).null_count:
+                yield place.finding(Check.NULLS, f"NULL in column {column.name!r}")
+    ends = (first, None if last is None else _key_at(last, 0))
+    if ends != (decode_key(spec, entry.min), decode_key(spec, entry.max)):
+        yield place.finding(Check.BOUNDS, "its least and greatest keys are not the manifest's")
+
+
+def _key_at(keys: pa.Table, row: int) -> tuple[Any, ...]:
+    return next(rows_of(keys.slice(row, 1)))
+
+
+def is_ordered(rows: pa.Table, columns: Sequence[str]) -> bool:
+    """Return whether rows are in ascending order."""
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in columns])
+    return bool(np.array_equal(order.to_numpy(), np.arange(rows.num_rows)))
+
+
+def repeats(rows: pa.Table, columns: Sequence[str]) -> Any:
+    """Return which of some sorted rows, all but the first, equal the row
+    before them.
+    """
+    same = np.ones(max(rows.num_rows - 1, 0), dtype=bool)
+    for name in columns:
+        values = rows.column(name).combine_chunks()
+        equal = pc.equal(values[1:], values[:-1])
+        same &= pc.fill_null(equal, False).to_numpy(zero_copy_only=False).astype(bool)
+    return same
+
+
+def _order(place: Place, rows: pa.Table, columns: Sequence[str]) -> Iterator[Finding]:
+    if not is_ordered(rows, columns):
+        yield place.finding(Check.ORDER, f"its rows are not in the order of {tuple(columns)}")
+    elif (same := repeats(rows, columns)).any():
+        twice = _key_at(rows.select(list(columns)), int(np.flatnonzero(same)[0]))
+        yield place.finding(Check.UNIQUE, f"two of its rows have {tuple(columns)} = {twice!r}")
+
+
+def _groups_of(file: ParquetObject, first: int, rows: int) -> range:
+    """Return the row groups that a block of rows, from ``first`` on, is of."""
+    stop = int(np.searchsorted(file.offsets, file.offsets[first] + rows))
+    return range(first, stop)
+
+
+def _statistics(place: Place, file: ParquetObject, first: int, block: pa.Table) -> Iterator[Finding]:
+    """Compare what readers skip row groups by with what they hold."""
+    for name in block.column_names:
+        bounds = file.bounds(name)
+        for group in _groups_of(file, first, block.num_rows):
+            start, stop = (file.offsets[at] - file.offsets[first] for at in (group, group + 1))
+            ends = _ends(block.column(name).slice(start, stop - start))
+            known = bounds[group]
+            if known is not None and (ends is None or ends[0] < known[0] or ends[1] > known[1]):
+                yield place.finding(
+                    Check.STATISTICS, f"the statistics of column {name!r}, row group {group}, are not its own"
+                )
+
+
+def _ends(column: pa.ChunkedArray) -> tuple[Any, Any] | None:
+    """Return a column's least and greatest value, NULL and NaN apart."""
+    values = column.combine_chunks().drop_null()
+    if pa.types.is_floating(values.type):
+        values = values.filter(pc.invert(pc.is_nan(values)))
+    if not len(values):
+        return None
+    if pa.types.is_fixed_size_binary(values.type):
+        order = np.argsort(comparable(values))
+        return values[int(order[0])].as_py(), values[int(order[-1])].as_py()
+    ends = pc.min_max(values)
+    return ends["min"].as_py(), ends["max"].as_py()
+
+
+def _deletes(place: Place, file: SortedFile, entry: Deletes) -> Iterator[Finding]:
+    if not len(file.deleted()):
+        yield place.finding(Check.DELETES, "an empty deletion vector")
+
+
+def _index(base: Base, place: Place, data: SortedFile, entry: IndexFile) -> Iterator[Finding]:
+    """Compare an index with the columns that it is made of, which are held as
+    a whole.
+    """
+    columns = list(entry.columns)
+    rows = pa.concat_tables([block for _, block in data.blocks(columns)])
+    valid = rows.num_rows - rows.column(columns[0]).null_count
+    if entry.rows != valid:
+        yield place.finding(Check.INDEX, f"{entry.rows} rows, its data file has {valid} to index")
+        return
+    if not entry.rows:
+        return
+    index, group = base.open_index(entry).object, 0
+    found = []
+    for _, block in base.open_index(entry).blocks([*columns, POSITION]):
+        yield from _statistics(place, index, group, block)
+        group += len(_groups_of(index, group, block.num_rows))
+        found.append(block)
+    yield from _index_rows(place, pa.concat_tables(found), rows, columns)
+
+
+def _index_rows(place: Place, found: pa.Table, rows: pa.Table, columns: list[str]) -> Iterator[Finding]:
+    positions = found.column(POSITION).to_numpy()
+    if positions.min() < 0 or positions.max() >= rows.num_rows:
+        yield place.finding(Check.INDEX, f"it names positions beyond the {rows.num_rows} of its data file")
+        return
+    yield from _order(place, found, [*columns, POSITION])
+    if not found.select(columns).equals(rows.take(pa.array(positions))):
+        yield place.finding(Check.INDEX, "its values are not those of its data file")
