@@ -78,7 +78,7 @@ class StoreRoot(Root):
         self.check_writeable()
         return {name: compact(RootedFiles(self, name)) for name in names or self.names()}
 
-    def vacuum(self, retention: float | None = None) -> VacuumReport:
+    def vacuum(self, retention: float | None = None, *, dry_run: bool = False) -> VacuumReport:
         """Delete files that nothing needs any more.
 
         Parameters
@@ -86,9 +86,12 @@ class StoreRoot(Root):
         retention
             Seconds for which unneeded files are kept, by the store's clock;
             by default the store's option.
+        dry_run
+            Whether to delete nothing, but tell what would be, and why.
         """
         self.check_writeable()
-        return vacuum_root(self, self.volume.options.retention if retention is None else retention)
+        seconds = self.volume.options.retention if retention is None else retention
+        return vacuum_root(self, seconds, dry_run=dry_run)
 
     def verify(self, level: str = Level.FULL, *, raising: bool = True) -> VerifyReport:
         """Prove the store sound, as far as reads see it.

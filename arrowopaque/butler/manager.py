@@ -160,7 +160,7 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         """Merge the data files of all or some tables."""
         return self._binding.compact(*names)
 
-    def vacuum(self, retention: float | None = None) -> dict[str, Any]:
+    def vacuum(self, retention: float | None = None, *, dry_run: bool = False) -> dict[str, Any]:
         """Delete files that nothing needs any more.
 
         Parameters
@@ -168,8 +168,10 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         retention
             Seconds for which unneeded files are kept, by the store's clock;
             by default the store's option.
+        dry_run
+            Whether to delete nothing, but tell what would be, and why.
         """
-        return self._binding.vacuum(retention)
+        return self._binding.vacuum(retention, dry_run=dry_run)
 
     def verify(self, level: str = Level.FULL, *, raising: bool = True) -> VerifyReport:
         """Prove the store sound.

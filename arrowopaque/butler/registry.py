@@ -252,10 +252,10 @@ class RegistryBinding:
         """Merge data files."""
         return self._maintain(names, compact)
 
-    def vacuum(self, retention: float | None) -> dict[str, VacuumReport]:
+    def vacuum(self, retention: float | None, *, dry_run: bool) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""
         seconds = self.volume.options.retention if retention is None else retention
-        return self._maintain((), lambda table: vacuum_table(table, seconds))
+        return self._maintain((), lambda table: vacuum_table(table, seconds, dry_run=dry_run))
 
     def verify(self, level: Level, *, raising: bool) -> VerifyReport:
         """Prove the store sound; see the manager."""

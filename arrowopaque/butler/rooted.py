@@ -134,10 +134,10 @@ class RootBinding:
         with _as_sql_raises():
             return self._root.compact(*names)
 
-    def vacuum(self, retention: float | None) -> dict[str, VacuumReport]:
+    def vacuum(self, retention: float | None, *, dry_run: bool) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""
         with _as_sql_raises():
-            return {"": self._root.vacuum(retention)}
+            return {"": self._root.vacuum(retention, dry_run=dry_run)}
 
     def verify(self, level: Level, *, raising: bool) -> VerifyReport:
         """Prove the store sound; see the manager."""

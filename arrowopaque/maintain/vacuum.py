@@ -7,10 +7,10 @@ current and for the retention after it was superseded.
 
 from __future__ import annotations
 
-__all__ = ["VacuumReport", "vacuum_root", "vacuum_table"]
+__all__ = ["Garbage", "VacuumReport", "vacuum_root", "vacuum_table"]
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from arrowopaque.errors import ConflictError
@@ -29,13 +29,51 @@ _KINDS = {names.Kind.DATA, names.Kind.INDEX, names.Kind.DELETES, names.Kind.TABL
 
 
 @dataclass(frozen=True, slots=True)
+class Garbage:
+    """One object that nothing needs."""
+
+    path: str
+    bytes: int
+    modified: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class VacuumReport:
-    """What a vacuum freed."""
+    """What a vacuum freed, or would free."""
 
     objects: int = 0
     bytes: int = 0
     busy: bool = False
     """Whether a table was left alone because it was in use."""
+    garbage: tuple[Garbage, ...] = ()
+    """Each object, and why nothing needs it."""
+    stubs: int = 0
+    """Links of a root's chain that are emptied; their names stay."""
+    dry_run: bool = False
+    """Whether nothing was deleted."""
+
+
+_REASONS = {
+    names.Kind.TABLE_MANIFEST: "superseded, or never committed, longer ago than the retention",
+    names.Kind.DATA: "no retained manifest names it",
+    names.Kind.INDEX: "no retained manifest names it",
+    names.Kind.DELETES: "no retained manifest names it",
+}
+
+
+def _described(infos: Iterable[ObjectInfo]) -> tuple[Garbage, ...]:
+    found = []
+    for info in infos:
+        name = names.parse(info.path)
+        assert name is not None, "strangers are not ours to delete"
+        found.append(Garbage(info.path, info.size, info.modified, _REASONS[name.kind]))
+    return tuple(found)
+
+
+def _report(garbage: tuple[Garbage, ...], *, busy: bool = False, dry_run: bool = False) -> VacuumReport:
+    size = sum(item.bytes for item in garbage)
+    return VacuumReport(len(garbage), size, busy, garbage, dry_run=dry_run)
 
 
 def _ours(listing: Iterable[ObjectInfo]) -> dict[str, ObjectInfo]:
@@ -79,7 +117,7 @@ def _retained(
     return kept
 
 
-def vacuum_table(table: MaintainedTable, retention: float) -> VacuumReport:
+def vacuum_table(table: MaintainedTable, retention: float, *, dry_run: bool = False) -> VacuumReport:
     """Free what one table of a registry does not need.
 
     Parameters
@@ -88,13 +126,18 @@ def vacuum_table(table: MaintainedTable, retention: float) -> VacuumReport:
         The table.
     retention
         Seconds, by the store's clock.
+    dry_run
+        Whether to delete nothing, and lock nobody out.
     """
     volume = table.volume
     # Listed before the lock is taken: whatever is staged later is not seen.
     listing = _ours(volume.store.list(names.table_folder(table.name)))
     cutoff = volume.store.now() - timedelta(seconds=retention)
-    freed = size = 0
+    freed: tuple[Garbage, ...] = ()
     old = {path: info for path, info in listing.items() if info.modified < cutoff}
+    if old and dry_run:
+        named = _named(volume, _retained(volume, table.current().manifest, listing, cutoff))
+        return _report(_described(old[path] for path in old if path not in named), dry_run=True)
     if old:
         # A commit whose files are in the listing will see this and look
         # whether they are still there.
@@ -106,15 +149,14 @@ def vacuum_table(table: MaintainedTable, retention: float) -> VacuumReport:
                 doomed = [path for path in old if path not in named][:_AT_ONCE]
                 volume.store.delete(doomed)
         except ConflictError:
-            return VacuumReport(freed, size, busy=True)
+            return _report(freed, busy=True)
         if not doomed:
             break
-        freed += len(doomed)
-        size += sum(old.pop(path).size for path in doomed)
-    return VacuumReport(freed, size)
+        freed += _described(old.pop(path) for path in doomed)
+    return _report(freed, dry_run=dry_run)
 
 
-def vacuum_root(root: Root, retention: float) -> VacuumReport:
+def vacuum_root(root: Root, retention: float, *, dry_run: bool = False) -> VacuumReport:
     """Free what no table of a root needs.
 
     A fence is put first: from then on, writers that staged their files
@@ -126,6 +168,8 @@ def vacuum_root(root: Root, retention: float) -> VacuumReport:
         The store.
     retention
         Seconds, by the store's clock.
+    dry_run
+        Whether to delete nothing and to put no fence.
     """
     volume = root.volume
     everything = list(volume.store.list())
@@ -134,19 +178,20 @@ def vacuum_root(root: Root, retention: float) -> VacuumReport:
     modified = {info.path: info.modified for info in everything}
     old = {path: info for path, info in listing.items() if info.modified < cutoff}
     if not old:
-        return VacuumReport()
+        return VacuumReport(dry_run=dry_run)
     root.refresh()
     kept_metas = _retained_metas(volume, root.head, modified, cutoff)
     doomed = _garbage(volume, kept_metas, listing, old, cutoff)
     stale = kept_metas[-1].version - 1
-    if not doomed and _is_stubbed(volume, stale):
-        return VacuumReport()
+    stubs = _full_links(volume, stale)
+    if dry_run or not (doomed or stubs):
+        plan = _report(_described(old[path] for path in doomed), dry_run=dry_run)
+        return replace(plan, stubs=len(stubs))
     fence = root.commit(lambda head, commit: dict(head.tables), fence=True)
     doomed = _garbage(volume, _retained_metas(volume, fence, modified, cutoff), listing, old, cutoff)
-    size = sum(old[path].size for path in doomed)
     volume.store.delete(doomed)
-    _stub(volume, stale)
-    return VacuumReport(len(doomed), size)
+    _stub(volume, stubs)
+    return replace(_report(_described(old[path] for path in doomed)), stubs=len(stubs))
 
 
 def _garbage(
@@ -185,23 +230,24 @@ def _retained_metas(
         kept.append(parent)
 
 
-def _is_stubbed(volume: Volume, version: int) -> bool:
-    if version < 1:
-        return True
-    meta = FileChain(volume).read(version)
-    return meta is None or meta.stub
-
-
-def _stub(volume: Volume, version: int) -> None:
-    """Empty the links up to ``version``; their names and commit ids stay, so
-    that no writer can ever take such a name again.
-    """
-    chain = FileChain(volume)
+def _full_links(volume: Volume, version: int) -> list[MetaTable]:
+    """Return the links up to ``version`` that are no stubs, newest first."""
+    chain, found = FileChain(volume), []
     while version >= 1:
         meta = chain.read(version)
         if meta is None or meta.stub:
-            return
+            break
+        found.append(meta)
+        version -= 1
+    return found
+
+
+def _stub(volume: Volume, links: Iterable[MetaTable]) -> None:
+    """Empty links; their names and commit ids stay, so that no writer can
+    ever take such a name again.
+    """
+    for meta in links:
+        version = meta.version
         volume.store.put(
             names.chain_manifest(version), dump(meta.model_copy(update={"stub": True, "tables": {}}))
         )
-        version -= 1

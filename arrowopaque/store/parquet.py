@@ -103,7 +103,8 @@ def encode(
     row_group_rows
         Rows of a row group.
     """
-    groups = -(-table.num_rows // row_group_rows)
+    # Without rows there is one group that has none.
+    groups = max(1, -(-table.num_rows // row_group_rows))
     blank = "~" * _base64_length(groups * table.num_columns * _DIGEST_BYTES)
     dictionary, encodings = _encodings(table)
     sink = pa.BufferOutputStream()

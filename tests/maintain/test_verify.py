@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from arrowopaque import ConfigurationError, CorruptStoreError, StoreRoot
@@ -233,6 +234,15 @@ def test_keys_are_compared_in_windows(store: Store, monkeypatch: pytest.MonkeyPa
     assert [check for check, _ in checks(store)] == ["order"]
     store.commit(store.file(even), store.file([*odd[:-1], 58], [*(f"n{i}" for i in odd[:-1]), "last"]))
     assert [check for check, _ in checks(store)] == ["unique"]
+
+
+def test_an_index_without_rows_is_a_parquet_file(tmp_path: Path) -> None:
+    with open_repository("arrow-root-local", Site(tmp_path)) as client:
+        rows_without_label = [{"id": i, "name": f"n{i}"} for i in range(3)]
+        client.table(specs.uniques(), *rows_without_label, name="t")
+        (path,) = Path(client.repository.base).rglob("*.index0.parquet")
+        assert pq.read_table(path).num_rows == 0
+        assert client.root.verify().findings == client.root.verify("quick").findings == ()
 
 
 def test_deleted_rows_share_nothing(store: Store) -> None:

@@ -205,8 +205,8 @@ VACUUM = (
     Mutation(
         "a vacuum keeps what is younger than the retention",
         "maintain/vacuum.py",
-        "    old = {path: info for path, info in listing.items() if info.modified < cutoff}\n    if old:",
-        "    old = dict(listing)\n    if old:",
+        "    old = {path: info for path, info in listing.items() if info.modified < cutoff}\n    if old and",
+        "    old = dict(listing)\n    if old and",
         ("protocol/test_hazards.py::test_vacuum_beside_an_append_that_is_not_committed",),
         "registry",
     ),
