@@ -31,6 +31,11 @@ class World(Protocol):
     def step(self, process: int, statement: Statement) -> list[tuple[Self, Result]]:
         """Return every way that a statement may go."""
 
+    def is_local(self, statement: Statement) -> bool:
+        """Return whether a statement commutes with those of all others, so
+        that it need be tried in one order only.
+        """
+
     def crash(self, process: int) -> Self: ...
     def victims(self, process: int) -> Self | None:
         """Return the world with a waiting process's transaction aborted."""
@@ -66,6 +71,7 @@ class Explorer:
         self._numbers: list[dict[tuple[int, Any], int]] = [{} for _ in make]
         self._next: list[dict[int, tuple[bool, Any]]] = [{} for _ in make]
         self.deadlocks = 0
+        """States in which nobody could go on."""
         self.came_from: dict[_Place, tuple[_Place, str] | None] = {}
 
     def ends(self, check: Callable[[Any], None]) -> Iterator[tuple[_Place, tuple[Hashable, ...]]]:
@@ -97,13 +103,15 @@ class Explorer:
 
     def _following(self, place: _Place) -> Iterator[tuple[str, _Place]]:
         world, positions = place
+        going = [(process, *self._statement(process, at)) for process, at in enumerate(positions) if at >= 0]
+        ahead = [(process, statement) for process, done, statement in going if not done]
+        for process, statement in ahead:
+            if world.is_local(statement):
+                yield from self._steps(place, process, statement)
+                return
         waiting, moved = [], False
-        for process, at in enumerate(positions):
-            if at == _CRASHED:
-                continue
-            done, statement = self._statement(process, at)
-            if done:
-                continue
+        for process, statement in ahead:
+            at = positions[process]
             if process in self._crashing:
                 yield f"{process} crashes", (world.crash(process), _moved(positions, process, _CRASHED))
             steps = list(self._steps(place, process, statement))

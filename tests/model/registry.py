@@ -1,24 +1,23 @@
-"""The registry binding's protocol, and the plain table it must look like.
+"""The registry binding's protocol, as ``arrowopaque/butler`` has it.
 
 Each step that the protocol needs has a name; a variant is the protocol
-without some of them. Values in data files are a frozenset of (key, value,
-unique) under a manifest's name, the value of the one row of C.
+without some of them. A data file is an object that holds rows (key, value,
+unique) in the order of their keys; a manifest is one that names files, each
+with the positions of its deleted rows.
 """
 
 from __future__ import annotations
 
-__all__ = ["STEPS", "Arrow", "Clash", "Plain", "client"]
+__all__ = ["STEPS", "Arrow", "Found"]
 
-from collections.abc import Callable, Generator, Hashable
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, NamedTuple
 
+from tests.model.clients import Clash, Missing, Steps, ask, erase_all
 from tests.model.database import Database, Row
-from tests.model.explorer import Process, Statement
+from tests.model.plain import Contents
 
-Steps = Generator[Statement, Any, Any]
-Content = tuple[tuple[str, Any], ...]
-
-STEPS = frozenset(
+SMALL_STEPS = frozenset(
     {
         "small lock",
         "read after the lock",
@@ -32,82 +31,72 @@ STEPS = frozenset(
         "no waiting",
         "swap compares",
         "bulk clears the delta",
-        "flush compares rows",
-        "flush heeds new tombstones",
-        "flush builds on the current manifest",
-        "flush locks its second phase",
+        "bulk clears tombstones",
+        "names are new",
     }
 )
+FLUSH_STEPS = frozenset(
+    {
+        "flush locks its second phase",
+        "flush compares rows",
+        "flush heeds new tombstones",
+        "flush hides what has changed",
+        "flush builds on the current manifest",
+        "flush finds positions anew",
+        "flush clears what it moved",
+        "flush heeds the fence",
+        "flush heeds half the retention",
+        "flush looks for its files",
+    }
+)
+COMPACT_STEPS = frozenset(
+    {"compact locks its swap", "compact compares the files", "compact looks for its files"}
+)
+VACUUM_STEPS = frozenset(
+    {
+        "vacuum raises the fence",
+        "vacuum lists before the fence",
+        "vacuum locks",
+        "vacuum keeps what is named",
+    }
+)
+STEPS = SMALL_STEPS | FLUSH_STEPS | COMPACT_STEPS | VACUUM_STEPS
+
+Manifest = frozenset[tuple[Hashable, frozenset[int]]]
+"""Files, each with its deleted positions."""
 
 
-class Clash(Exception):  # noqa: N818  # it is an outcome
-    """A key or a unique value exists."""
+class Found(NamedTuple):
+    """A live row of a data file and where it is."""
+
+    key: int
+    value: Any
+    unique: Any
+    file: Hashable
+    position: int
 
 
-class Gone(Exception):  # noqa: N818  # it is an outcome
-    """The transaction takes nothing more."""
+class State(NamedTuple):
+    """D, T and C at one moment."""
+
+    delta: dict[int, Row]
+    tombstones: dict[int, Row]
+    manifest: Hashable
+    fence: int
 
 
-def ask(*statement: Any) -> Steps:
-    """Run a statement and return its result."""
-    result = yield statement
-    if result == "clash":
-        raise Clash
-    if result in ("aborted", "deadlock"):
-        raise Gone
-    return result
-
-
-def erase_all(table: str, keys: tuple[Hashable, ...] | None) -> Steps:
-    """Run a DELETE."""
-    for key, identity in (yield from ask("find", table, keys)):
-        yield from ask("erase", table, key, identity)
-
-
-class Plain:
-    """The default manager: one table."""
-
-    def __init__(self, sqlite: bool) -> None:
-        self.sqlite = sqlite
-
-    def insert(self, key: int, value: Any, unique: Any = None) -> Steps:
-        yield from ask("insert", "R", key, value, unique)
-
-    def ensure(self, key: int, value: Any, unique: Any = None) -> Steps:
-        yield from ask("insert", "R", key, value, unique, "nothing")
-
-    def replace(self, key: int, value: Any, unique: Any = None) -> Steps:
-        yield from ask("insert", "R", key, value, unique, "update")
-
-    def delete(self, *keys: int) -> Steps:
-        yield from erase_all("R", keys)
-
-    bulk_insert = insert
-    bulk_delete = delete
-
-    def fetch(self) -> Steps:
-        (rows,) = yield from ask("select", ("R",))
-        return tuple(sorted((key, row.value) for key, row in rows))
-
-    def maintain(self) -> Steps:
-        return
-        yield
-
-    flush = compact = maintain
-
-    @staticmethod
-    def start(files: dict[int, Any], delta: dict[int, Any], tombstones: set[int]) -> dict[Any, Row]:
-        visible = {**{key: held for key, held in files.items() if key not in tombstones}, **delta}
-        return {("R", key): Row(value, unique) for key, (value, unique) in visible.items()}
-
-    @staticmethod
-    def visible(database: Database) -> tuple[Any, ...]:
-        rows = ((key, row.value) for (table, key), row in database.rows if table == "R")
-        return tuple(sorted(rows))
+def with_hidden(manifest: Manifest, hidden: Iterable[Found]) -> Manifest:
+    """Return a manifest with more positions deleted; what is in files that it
+    does not name is ignored.
+    """
+    more: dict[Hashable, set[int]] = {}
+    for found in hidden:
+        more.setdefault(found.file, set()).add(found.position)
+    return frozenset((file, gone | more.get(file, set())) for file, gone in manifest)
 
 
 class Arrow:
-    """Ours.
+    """One of our tables, as one client has it.
 
     Parameters
     ----------
@@ -115,74 +104,127 @@ class Arrow:
         Whether the database is SQLite.
     without
         The steps that are left out.
+    client
+        The client's number.
+    table
+        The table's name.
     """
 
-    def __init__(self, sqlite: bool, without: frozenset[str], client: int) -> None:
+    def __init__(self, sqlite: bool, without: frozenset[str], client: int, table: str) -> None:
         assert without <= STEPS, without - STEPS
         self.sqlite = sqlite
-        self._has = STEPS - without
+        self.has = STEPS - without
+        self.delta, self.tombstones, self.catalog = f"D{table}", f"T{table}", f"C{table}"
         self._client = client
         self._made = 0
+        self._cache: dict[Hashable, Any] = {}
+
+    # Objects: a cache is never told of a change.
+
+    def new_name(self) -> tuple[Any, ...]:
+        self._made += 1
+        return (self.catalog, self._client, self._made)
+
+    def load(self, *names: Hashable) -> Steps:
+        """Return what objects hold."""
+        absent = tuple(name for name in names if name not in self._cache)
+        if absent:
+            found = yield ("get", *absent)
+            if None in found:
+                raise Missing
+            self._cache.update(zip(absent, found, strict=True))
+        return [self._cache[name] for name in names]
+
+    def manifest(self, name: Hashable) -> Steps:
+        """Return a manifest and the live rows of its files."""
+        ((_, files),) = yield from self.load(name)
+        contents = yield from self.load(*(file for file, _ in sorted(files, key=repr)))
+        rows: list[Found] = []
+        for (file, gone), content in zip(sorted(files, key=repr), contents, strict=True):
+            rows += [
+                Found(row[0], row[1], row[2], file, at) for at, row in enumerate(content) if at not in gone
+            ]
+        return files, rows
+
+    def put_file(self, rows: Iterable[tuple[int, Any, Any]]) -> Steps:
+        name = self.new_name()
+        yield ("put", name, tuple(sorted(rows, key=lambda row: row[0])))
+        return name
+
+    def swap(self, old: Hashable, files: Manifest) -> Steps:
+        """Put a manifest and let C name it; return whether C was as expected."""
+        ((version, _),) = yield from self.load(old)
+        name = self.new_name() if "names are new" in self.has else (self.catalog, "version", version + 1)
+        yield ("put", name, (version + 1, files))
+        compared = old if "swap compares" in self.has else None
+        return (yield from ask("catalog", self.catalog, "swap", compared, name))
 
     # What every small write begins with.
 
     def _locked(self) -> Steps:
-        """Take the small lock, then return C's manifest and the tombstones."""
+        """Take the small lock, then return the live rows of files and T."""
         early = None
-        if "read after the lock" not in self._has:
+        if "read after the lock" not in self.has:
             early = yield from self._files()
-        if "small lock" in self._has:
-            yield from ask("lock", "row")
+        if "small lock" in self.has:
+            yield from ask("lock", self.delta, "row")
         return early or (yield from self._files())
 
     def _files(self) -> Steps:
-        tombstones, catalog = yield from ask("select", ("T", "C"))
-        return catalog[0][1].value, {key for key, _ in tombstones}
+        tombstones, catalog = yield from ask("select", (self.tombstones, self.catalog))
+        _, rows = yield from self.manifest(catalog[0][1].value[0])
+        return rows, {key for key, _ in tombstones}
 
-    def _clashes(self, state: Any, key: int, unique: Any, *, by_key: bool = True) -> bool:
-        (_, content), gone = state
-        if "look in files" not in self._has:
+    def _clashes(self, state: Any, key: int, unique: Any, *, by_key: bool = True) -> Steps:
+        rows, gone = state
+        if "look in files" not in self.has:
             return False
-        held = [(k, u) for k, _, u in content if k not in gone]
-        return any((by_key and k == key) or (k != key and u is not None and u == unique) for k, u in held)
+        if by_key and key in {row.key for row in rows} - gone:
+            return True
+        owners = {row.key for row in rows if unique is not None and row.unique == unique} - {key}
+        if not owners:
+            return False
+        # Their tombstones are read when it is known whose.
+        (tombstones,) = yield from ask("select", (self.tombstones,))
+        return bool(owners - {key for key, _ in tombstones})
 
     def _refuse(self, key: int, value: Any) -> Steps:
-        if not self.sqlite and "server's error" in self._has:
-            yield from ask("insert", "D", key, value)
-            yield from ask("insert", "D", key, value)
+        if not self.sqlite and "server's error" in self.has:
+            yield from ask("insert", self.delta, key, value)
+            yield from ask("insert", self.delta, key, value)
         raise Clash
 
     def insert(self, key: int, value: Any, unique: Any = None) -> Steps:
-        if self.sqlite or "read after the lock" not in self._has:
+        if self.sqlite or "read after the lock" not in self.has:
             state = yield from self._locked()
-            if self._clashes(state, key, unique):
+            if (yield from self._clashes(state, key, unique)):
                 yield from self._refuse(key, value)
-            yield from ask("insert", "D", key, value, unique)
+            yield from ask("insert", self.delta, key, value, unique)
             return
-        if "small lock" in self._has:
-            yield from ask("lock", "row")
-        yield from ask("insert", "D", key, value, unique)
+        if "small lock" in self.has:
+            yield from ask("lock", self.delta, "row")
+        yield from ask("insert", self.delta, key, value, unique)
         state = yield from self._files()
-        if self._clashes(state, key, unique):
+        if (yield from self._clashes(state, key, unique)):
             yield from self._refuse(key, value)
 
     def ensure(self, key: int, value: Any, unique: Any = None) -> Steps:
         state = yield from self._locked()
-        if not self._clashes(state, key, unique):
-            yield from ask("insert", "D", key, value, unique, "nothing")
+        if not (yield from self._clashes(state, key, unique)):
+            yield from ask("insert", self.delta, key, value, unique, "nothing")
 
     def replace(self, key: int, value: Any, unique: Any = None) -> Steps:
         state = yield from self._locked()
-        if self._clashes(state, key, unique, by_key=False):
+        if (yield from self._clashes(state, key, unique, by_key=False)):
             yield from self._refuse(key, value)
-        (_, content), gone = state
-        buried = "tombstone with a replace" in self._has and key in {k for k, *_ in content} - gone
-        upsert = ask("insert", "D", key, value, unique, "update")
+        rows, gone = state
+        buried = "tombstone with a replace" in self.has and key in {row.key for row in rows} - gone
+        upsert = ask("insert", self.delta, key, value, unique, "update")
         yield from self._whole(*([self._bury([key])] if buried else []), upsert)
 
     def _whole(self, *parts: Steps) -> Steps:
         """Do all or nothing: PostgreSQL does so by itself."""
-        if not self.sqlite or "whole calls" not in self._has:
+        if not self.sqlite or "whole calls" not in self.has:
             for part in parts:
                 yield from part
             return
@@ -197,191 +239,139 @@ class Arrow:
 
     def _bury(self, keys: list[int]) -> Steps:
         for key in keys:
-            self._made += 1
-            yield from ask("insert", "T", key, (self._client, self._made), None, "nothing")
+            yield from ask("insert", self.tombstones, key, self.new_name(), None, "nothing")
 
     def delete(self, *keys: int) -> Steps:
-        (_, content), gone = yield from self._locked()
-        buried = sorted({key for key, *_ in content if key in keys} - gone)
-        if "tombstone first" in self._has:
+        rows, gone = yield from self._locked()
+        buried = sorted({row.key for row in rows if row.key in keys} - gone)
+        if "tombstone first" in self.has:
             yield from self._bury(buried)
-            yield from erase_all("D", keys)
+            yield from erase_all(self.delta, keys)
         else:
-            yield from erase_all("D", keys)
+            yield from erase_all(self.delta, keys)
             yield from self._bury(buried)
 
-    # Data files.
+    # Bulk writes.
 
     def _exclusive(self) -> Steps:
-        """Take the big lock, if nobody makes us wait."""
-        if "exclusive lock" not in self._has:
-            return True
-        if "no waiting" not in self._has:
-            yield from ask("lock", "exclusive")
-            return True
+        """Take the big lock, if nobody makes us wait, in a savepoint."""
         yield from ask("savepoint")
-        if (yield ("lock", "exclusive", True)) == "busy":
+        if "exclusive lock" not in self.has:
+            return True
+        if "no waiting" not in self.has:
+            yield from ask("lock", self.delta, "exclusive")
+            return True
+        if (yield ("lock", self.delta, "exclusive", True)) == "busy":
             yield from ask("undo")
             return False
-        yield from ask("release")
         return True
 
-    def _state(self) -> Steps:
-        delta, tombstones, catalog = yield from ask("select", ("D", "T", "C"))
-        return dict(delta), dict(tombstones), catalog[0][1].value
-
-    def _swap(self, old: Any, content: dict[int, Any]) -> Steps:
-        self._made += 1
-        held = frozenset((key, value, unique) for key, (value, unique) in content.items())
-        new = ((self._client, self._made), held)
-        compared = old if "swap compares" in self._has else None
-        return (yield from ask("swap", compared, new))
+    def state(self) -> Steps:
+        """Read D, T and C in one statement."""
+        delta, tombstones, catalog = yield from ask("select", (self.delta, self.tombstones, self.catalog))
+        return State(dict(delta), dict(tombstones), *catalog[0][1].value)
 
     def bulk_insert(self, key: int, value: Any, unique: Any = None) -> Steps:
+        yield from self._bulk_write(key, value, unique, replacing=False)
+
+    def bulk_replace(self, key: int, value: Any, unique: Any = None) -> Steps:
+        yield from self._bulk_write(key, value, unique, replacing=True)
+
+    def _bulk_write(self, key: int, value: Any, unique: Any, *, replacing: bool) -> Steps:
         if not (yield from self._exclusive()):
-            yield from self.insert(key, value, unique)
+            yield from (self.replace if replacing else self.insert)(key, value, unique)
             return
-        delta, tombstones, manifest = yield from self._state()
-        state = manifest, set(tombstones)
-        if key in delta or self._clashes(state, key, unique):
+        state = yield from self.state()
+        files, rows = yield from self.manifest(state.manifest)
+        taken = key in state.delta or (yield from self._clashes((rows, set(state.tombstones)), key, None))
+        held = {k for k, row in state.delta.items() if unique is not None and row.unique == unique} - {key}
+        if (
+            (taken and not replacing)
+            or held
+            or (yield from self._clashes((rows, set(state.tombstones)), key, unique, by_key=False))
+        ):
+            yield from ask("undo")
             yield from self._refuse(key, value)
-        content = {k: (v, u) for k, v, u in manifest[1]}
-        content[key] = value, unique
-        yield from self._swap(manifest, content)
-        if key in tombstones:
-            yield from erase_all("T", (key,))
+        file = yield from self.put_file([(key, value, unique)])
+        if key in state.delta and "bulk clears the delta" in self.has:
+            yield from erase_all(self.delta, (key,))
+        if key in state.tombstones and "bulk clears tombstones" in self.has:
+            yield from erase_all(self.tombstones, (key,))
+        changed = with_hidden(files, [row for row in rows if row.key == key])
+        yield from self.swap(state.manifest, changed | {(file, frozenset())})
+        yield from ask("release")
 
     def bulk_delete(self, *keys: int) -> Steps:
         if not (yield from self._exclusive()):
             yield from self.delete(*keys)
             return
-        _, tombstones, manifest = yield from self._state()
-        if "bulk clears the delta" in self._has:
-            yield from erase_all("D", keys)
-        content = {k: (v, u) for k, v, u in manifest[1] if k not in keys}
-        yield from self._swap(manifest, content)
-        yield from erase_all("T", tuple(key for key in tombstones if key in keys))
-
-    def flush(self) -> Steps:
-        delta, tombstones, before = yield from self._state()
-        yield ("rollback",)
-        if "flush locks its second phase" in self._has:
-            yield from ask("lock", "exclusive")
-        delta_now, tombstones_now, manifest = yield from self._state()
-        if "flush builds on the current manifest" not in self._has:
-            manifest = before
-        folded = {
-            key
-            for key, row in tombstones.items()
-            if key in tombstones_now and tombstones_now[key].value == row.value
-        }
-        moved = {
-            key: row
-            for key, row in delta.items()
-            if key in delta_now
-            and (delta_now[key][:2] == row[:2] or "flush compares rows" not in self._has)
-            and (key not in tombstones_now or key in folded or "flush heeds new tombstones" not in self._has)
-        }
-        if not moved and not folded:
-            return
-        content = {k: (v, u) for k, v, u in manifest[1] if k not in folded}
-        content.update({key: (row.value, row.unique) for key, row in moved.items()})
-        if (yield from self._swap(manifest, content)):
-            yield from erase_all("D", tuple(moved))
-            yield from erase_all("T", tuple(folded))
-
-    def compact(self) -> Steps:
-        _, _, manifest = yield from self._state()
-        yield ("rollback",)
-        yield from ask("lock", "exclusive")
-        yield from self._swap(manifest, {k: (v, u) for k, v, u in manifest[1]})
+        state = yield from self.state()
+        files, rows = yield from self.manifest(state.manifest)
+        if "bulk clears the delta" in self.has:
+            yield from erase_all(self.delta, keys)
+        if "bulk clears tombstones" in self.has:
+            yield from erase_all(self.tombstones, tuple(k for k in sorted(state.tombstones) if k in keys))
+        hidden = [row for row in rows if row.key in keys]
+        if hidden:
+            yield from self.swap(state.manifest, with_hidden(files, hidden))
+        yield from ask("release")
 
     def fetch(self) -> Steps:
-        if "one statement" in self._has:
-            delta, tombstones, manifest = yield from self._state()
+        if "one statement" in self.has:
+            state = yield from self.state()
         else:
             while True:
-                ((_, first),) = (yield from ask("select", ("C",)))[0]
-                delta = dict((yield from ask("select", ("D",)))[0])
-                tombstones = dict((yield from ask("select", ("T",)))[0])
-                ((_, last),) = (yield from ask("select", ("C",)))[0]
-                manifest = last.value
+                ((_, first),) = (yield from ask("select", (self.catalog,)))[0]
+                delta = dict((yield from ask("select", (self.delta,)))[0])
+                tombstones = dict((yield from ask("select", (self.tombstones,)))[0])
+                ((_, last),) = (yield from ask("select", (self.catalog,)))[0]
+                state = State(delta, tombstones, *last.value)
                 if first == last:
                     break
-        found = [(key, row.value) for key, row in delta.items()]
-        found += [(key, value) for key, value, _ in manifest[1] if key not in tombstones]
-        return tuple(sorted(found))
+        try:
+            _, rows = yield from self.manifest(state.manifest)
+        except Missing:
+            return "gone"
+        found = [(key, row.value) for key, row in state.delta.items()]
+        return tuple(sorted([*found, *((r.key, r.value) for r in rows if r.key not in state.tombstones)]))
+
+    # Worlds.
 
     @staticmethod
-    def start(files: dict[int, Any], delta: dict[int, Any], tombstones: set[int]) -> dict[Any, Row]:
-        held = frozenset((key, value, unique) for key, (value, unique) in files.items())
-        rows: dict[Any, Row] = {("C", 0): Row(("first", held))}
-        rows.update({("T", key): Row("first") for key in tombstones})
-        rows.update({("D", key): Row(value, unique) for key, (value, unique) in delta.items()})
-        return rows
+    def start(table: str, contents: Contents) -> tuple[dict[Any, Row], frozenset[Any]]:
+        """Return the rows and objects of a table: one file, if any."""
+        files, delta, tombstones = contents
+        file, manifest = (f"C{table}", "first file"), (f"C{table}", "first")
+        held = tuple((key, value, unique) for key, (value, unique) in sorted(files.items()))
+        named = frozenset([(file, frozenset[int]())] if files else [])
+        rows: dict[Any, Row] = {(f"C{table}", 0): Row((manifest, 0))}
+        rows.update({(f"T{table}", key): Row("first") for key in tombstones})
+        rows.update({(f"D{table}", key): Row(value, unique) for key, (value, unique) in delta.items()})
+        return rows, frozenset([(manifest, (1, named), 0), *([(file, held, 0)] if files else [])])
 
     @staticmethod
-    def visible_with_unique(database: Database) -> list[tuple[Any, Any, Any]]:
+    def visible_with_unique(database: Database, table: str) -> list[tuple[Any, Any, Any]]:
+        """Return what a table holds, if everything that is open is undone.
+
+        Raises
+        ------
+        Missing
+            C names what is not there.
+        """
         rows = database.committed()
-        _, content = rows["C", 0].value
-        found = [(key, row.value, row.unique) for (table, key), row in rows.items() if table == "D"]
-        return found + [held for held in content if ("T", held[0]) not in rows]
+        objects: dict[Any, Any] = {name: content for name, content, _ in database.objects}
+        found = [(key, row.value, row.unique) for (name, key), row in rows.items() if name == f"D{table}"]
+        manifest = objects.get(rows[f"C{table}", 0].value[0])
+        if manifest is None:
+            raise Missing
+        for file, gone in manifest[1]:
+            if file not in objects:
+                raise Missing
+            live = (row for at, row in enumerate(objects[file]) if at not in gone)
+            found += [row for row in live if (f"T{table}", row[0]) not in rows]
+        return found
 
     @classmethod
-    def visible(cls, database: Database) -> tuple[Any, ...]:
-        return tuple(sorted((key, value) for key, value, _ in cls.visible_with_unique(database)))
-
-
-Operation = tuple[Any, ...]
-"""A method's name and arguments; ``try``, ``savepoint`` and ``undone`` hold others."""
-
-Work = list[tuple[list[Operation], str]]
-"""Transactions: their operations, and how each ends."""
-
-
-def client(make: Callable[[], Plain | Arrow], work: Work) -> Process:
-    """Return a client's process; its result is the log of what it was told."""
-    table = make()
-    log: list[Any] = []
-    for operations, ending in work:
-        try:
-            for operation in operations:
-                yield from _do(table, operation, log)
-            log.append((ending, (yield (ending,))))
-        except Clash:
-            yield ("rollback",)
-        except Gone:
-            log.append("gave up")
-            yield ("rollback",)
-    return tuple(log)
-
-
-def _do(table: Plain | Arrow, operation: Operation, log: list[Any]) -> Steps:
-    name, *arguments = operation
-    if name == "try":
-        try:
-            yield from _do(table, arguments[0], log)
-        except Clash:
-            pass
-    elif name in ("savepoint", "undone"):
-        yield from _within(table, name, arguments, log)
-    elif name in ("flush", "compact"):
-        yield from getattr(table, name)()
-    else:
-        since = yield ("now",)
-        try:
-            log.append((name, (yield from getattr(table, name)(*arguments)), since))
-        except Clash:
-            log.append((name, "clash", since))
-            raise
-
-
-def _within(table: Plain | Arrow, name: str, operations: list[Operation], log: list[Any]) -> Steps:
-    yield from ask("savepoint")
-    try:
-        for operation in operations:
-            yield from _do(table, operation, log)
-    except Clash:
-        yield from ask("undo")
-        return
-    yield from ask("release" if name == "savepoint" else "undo")
+    def visible(cls, database: Database, table: str) -> tuple[Any, ...]:
+        """Return the same without unique values."""
+        return tuple(sorted((key, value) for key, value, _ in cls.visible_with_unique(database, table)))

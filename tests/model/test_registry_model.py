@@ -2,91 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from tests.model.compare import Scenario, violation
 from tests.model.registry import STEPS
+from tests.model.scenarios import CALLS, FAMILIES, FLUSH, NEEDED, OPPOSITE, PLACES, clients
 
-FILE, DELTA = ("in a file", None), ("in the delta", None)
-PLACES: dict[str, dict[str, Any]] = {
-    "nowhere": {},
-    "file": {"files": {1: FILE}},
-    "delta": {"delta": {1: DELTA}},
-    "deleted": {"files": {1: FILE}, "tombstones": frozenset({1})},
-    "replaced": {"files": {1: FILE}, "delta": {1: DELTA}, "tombstones": frozenset({1})},
+SAMPLED = {
+    "pairs": 13,
+    "caught": 11,
+    "readers": 5,
+    "unique": 11,
+    "vacuum": 13,
+    "two tables": 29,
+    "lost commits": 5,
+    "stale caches": 5,
+    "positions": 3,
 }
-"""Where the row with key 1 is."""
-
-
-def _named(number: int, *operations: Any) -> list[Any]:
-    """Give every value that is written a name of its own."""
-    named: list[Any] = []
-    for at, (kind, *rest) in enumerate(operations):
-        if kind in ("try", "savepoint", "undone"):
-            named.append((kind, *_named(10 * number + at, *rest)))
-        elif kind in ("insert", "ensure", "replace", "bulk_insert"):
-            named.append((kind, rest[0], f"value {number}.{at}", *rest[1:]))
-        else:
-            named.append((kind, *rest))
-    return named
-
-
-def _clients(*each: list[Any]) -> tuple[Any, ...]:
-    return tuple([(_named(number, *operations), "commit")] for number, operations in enumerate(each, 1))
-
-
-FLUSH = [("flush",)]
-CALLS = [(name, 1) for name in ("insert", "ensure", "replace", "delete", "bulk_insert", "bulk_delete")]
-OTHERS = [*CALLS, ("fetch",), ("flush",), ("compact",)]
-
-
-def _pairs() -> Iterator[Scenario]:
-    """Yield one call beside another, and two calls beside a flush."""
-    for first, second, place in itertools.product(OTHERS, OTHERS, PLACES.values()):
-        yield Scenario(_clients([first], [second], FLUSH), **place)
-        if first[0] not in ("flush", "compact") and second[0] not in ("flush", "compact"):
-            yield Scenario(_clients([first, second], FLUSH), **place)
-
-
-def _caught() -> Iterator[Scenario]:
-    """Yield calls whose errors are caught, and savepoints."""
-    for first, second, kind in itertools.product(CALLS, CALLS, ("try", "savepoint", "undone")):
-        for place in PLACES.values():
-            yield Scenario(_clients([(kind, first), second], [("replace", 1)]), **place)
-
-
-def _readers() -> Iterator[Scenario]:
-    """Yield a reader beside writes of two keys."""
-    for first, second in itertools.product(("insert", "replace", "delete", "bulk_delete"), repeat=2):
-        for place in PLACES.values():
-            yield Scenario(_clients([(first, 1), (second, 2)], [("fetch",)]), **place)
-
-
-ONE, OTHER = ("one", "a"), ("other", "b")
-
-
-UNIQUE_PLACES: list[dict[str, Any]] = [
-    {"files": {1: ONE}},
-    {"delta": {1: ONE}},
-    {"files": {1: ONE}, "delta": {2: OTHER}},
-]
-
-
-def _unique() -> Iterator[Scenario]:
-    """Yield calls that meet on a unique value."""
-    calls = [("insert", 2, "a"), ("ensure", 2, "a"), ("replace", 2, "a"), ("replace", 1, "b"), ("delete", 1)]
-    for first, second in itertools.product(calls, repeat=2):
-        for place in UNIQUE_PLACES:
-            yield Scenario(_clients([("try", first)], [second], FLUSH), **place)
-
-
-FAMILIES = {"pairs": _pairs, "caught": _caught, "readers": _readers, "unique": _unique}
-SAMPLED = {"pairs": 7, "caught": 5, "readers": 3, "unique": 5}
-"""Every which scenario is explored; the others were, when the protocol was made."""
+"""Every which scenario is explored; ``python -m tests.model`` explores all."""
 
 
 @pytest.mark.parametrize("sqlite", [False, True])
@@ -99,47 +32,46 @@ def test_protocol_ends_as_the_plain_table(family: str, sqlite: bool) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_clients_that_die(place: str) -> None:
-    for call in CALLS:
-        scenario = Scenario(_clients([call, ("replace", 1)], FLUSH), **PLACES[place])
+    for call in CALLS[::2]:
+        scenario = Scenario(clients([call, ("replace", 1)], FLUSH), **PLACES[place])
         assert violation(scenario, crashing=frozenset({0, 1})) is None, scenario
 
 
-def _two_flushes(*operations: Any) -> tuple[Any, ...]:
-    """Return operations, a transaction each, beside a flush."""
-    return ([([one], "commit") for one in _named(1, *operations)], [(FLUSH, "commit")])
+def test_vacuum_that_dies() -> None:
+    scenario = Scenario(clients(FLUSH, [("vacuum",)]), eternal=False, **PLACES["replaced"])
+    assert violation(scenario, crashing=frozenset({0, 1})) is None
 
 
-NEEDED: dict[str, Scenario] = {
-    "small lock": Scenario(_clients([("replace", 1)], FLUSH), delta={1: DELTA}),
-    "read after the lock": Scenario(_clients([("insert", 1)], FLUSH), delta={1: DELTA}),
-    "tombstone first": Scenario(_clients([("delete", 1), ("fetch",)], [("replace", 1)]), files={1: FILE}),
-    "tombstone with a replace": Scenario(_clients([("replace", 1)]), files={1: FILE}),
-    "look in files": Scenario(_clients([("insert", 1)]), files={1: FILE}),
-    "server's error": Scenario(_clients([("try", ("insert", 1))]), files={1: FILE}),
-    "whole calls": Scenario(_clients([("try", ("replace", 1, "b"))]), files={1: ONE}, delta={2: OTHER}),
-    "one statement": Scenario(_clients([("replace", 1)], [("fetch",)]), files={1: FILE}),
-    "exclusive lock": Scenario(_clients([("bulk_insert", 1)], [("insert", 1)])),
-    "no waiting": Scenario(
-        _clients([("insert", 1), ("bulk_insert", 2)], [("insert", 3), ("bulk_insert", 4)])
-    ),
-    "swap compares": Scenario(_clients([("bulk_insert", 2)], [("compact",)]), files={1: FILE}),
-    "bulk clears the delta": Scenario(_clients([("bulk_delete", 1)]), delta={1: DELTA}),
-    "flush compares rows": Scenario(_clients([("replace", 1)], FLUSH), delta={1: DELTA}),
-    "flush heeds new tombstones": Scenario(
-        _two_flushes(("flush",), ("replace", 1), ("fetch",)), delta={1: ("value 1.1", None)}
-    ),
-    "flush builds on the current manifest": Scenario(_clients([("bulk_insert", 2)], FLUSH), delta={1: DELTA}),
-    "flush locks its second phase": Scenario(_clients([("delete", 1)], FLUSH), delta={1: DELTA}),
+@pytest.mark.parametrize("scenario", OPPOSITE)
+def test_bulk_writes_of_two_tables_in_opposite_order(scenario: Scenario) -> None:
+    """Decision 9: they may deadlock as the plain tables would not, and nothing worse."""
+    found = violation(scenario)
+    assert found is not None
+    assert "gave up" in found[0]
+    assert violation(scenario, deadlocks_allowed=True) is None
+    assert violation(scenario, sqlite=True) is None
+
+
+ALSO_WITHOUT = {
+    # Comparing would find it out; but then nothing would be flushed beside a bulk write.
+    "flush builds on the current manifest": {"swap compares"},
+    # Each finds out what the other does not, but not with every retention.
+    "flush heeds half the retention": {"flush heeds the fence"},
+    # Whoever holds the lock has nobody beside it; comparing is for those who do not.
+    "swap compares": {"compact locks its swap"},
+    "compact locks its swap": {"swap compares"},
 }
-"""A scenario that goes wrong without the step."""
 
 
 @pytest.mark.parametrize("step", sorted(STEPS))
 def test_step_is_needed(step: str) -> None:
     scenario, sqlite = NEEDED[step], step == "whole calls"
     assert violation(scenario, sqlite=sqlite) is None
-    without = {step}
-    if step == "flush builds on the current manifest":
-        # Comparing would find it out; but then nothing would be flushed beside a bulk write.
-        without.add("swap compares")
-    assert violation(scenario, sqlite=sqlite, without=frozenset(without)) is not None
+    without = frozenset({step, *ALSO_WITHOUT.get(step, ())})
+    assert violation(scenario, sqlite=sqlite, without=without) is not None
+
+
+def test_half_the_retention_suffices_for_the_stores_own() -> None:
+    """Without a fence it is enough, as long as no vacuum has a shorter retention."""
+    scenario = NEEDED["flush heeds half the retention"]
+    assert violation(scenario, without=frozenset({"flush heeds the fence"})) is None

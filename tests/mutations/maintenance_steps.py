@@ -67,7 +67,6 @@ FLUSH = (
         "if now.tombstones.get(key) == stamp]",
         "if key in now.tombstones]",
         (f"{_FLUSH}::test_tombstone_with_a_new_stamp",),
-        models=("flush compares stamps",),
     ),
     Mutation(
         "a flush folds its tombstones",
@@ -81,7 +80,8 @@ FLUSH = (
         "maintain/flush.py",
         "base = load_base(table.volume, table.spec, now.manifest)",
         "base = load_base(table.volume, table.spec, before.manifest)",
-        (f"{_FILES}::test_9_two_flushes_of_the_same_rows",),
+        (f"{_FLUSH}::test_writers_do_not_wait_for_the_first_phase",),
+        "bulk",
         models=("flush builds on the current manifest",),
     ),
     Mutation(
@@ -91,6 +91,15 @@ FLUSH = (
         "    held.clear(list(before.rows), folded)",
         (_BETWEEN,),
         models=("flush clears what it moved",),
+    ),
+    Mutation(
+        "a flush finds the rows of its tombstones anew",
+        "maintain/flush.py",
+        "base.matching(table.spec.primary_key, key_table(table.spec, folded), table.spec.primary_key)",
+        "load_base(table.volume, table.spec, before.manifest).matching("
+        "table.spec.primary_key, key_table(table.spec, folded), table.spec.primary_key)",
+        (f"{_LOCKS}::test_fold_beside_a_compaction",),
+        models=("flush finds positions anew",),
     ),
     Mutation(
         "files that do not fit the partitions are staged again",
@@ -114,8 +123,18 @@ COMPACT = (
     Mutation(
         "a compaction starts over if its partition has changed",
         "maintain/compact.py",
-        "        or old not in manifest.partitions\n",
-        "",
+        "        or old not in manifest.partitions\n"
+        "        or any(n < manifest.next_partition for n in numbers)\n"
+        "    ):\n"
+        "        raise StaleStageError\n"
+        "    partitions: list[Partition] = []\n"
+        "    for partition in manifest.partitions:\n"
+        "        partitions += new if partition == old",
+        "    ):\n"
+        "        raise StaleStageError\n"
+        "    partitions: list[Partition] = []\n"
+        "    for partition in manifest.partitions:\n"
+        "        partitions += new if partition.number == old.number",
         (f"{_LOCKS}::test_delete_beside_a_compaction",),
         models=("compact compares the files",),
     ),
@@ -172,10 +191,12 @@ VACUUM = (
     Mutation(
         "a vacuum lists before it raises the fence",
         "maintain/vacuum.py",
-        "        table.raise_fence()\n",
-        "        table.raise_fence()\n"
-        "        listing = _ours(volume.store.list(names.table_folder(table.name)))\n"
-        "        old = {path: info for path, info in listing.items() if info.modified < cutoff}\n",
+        """            with table.exclusive() as held:
+                named""",
+        """            with table.exclusive() as held:
+                listing = _ours(volume.store.list(names.table_folder(table.name)))
+                old = {path: info for path, info in listing.items() if info.modified < cutoff}
+                named""",
         (f"{_LOCKS}::test_flush_begins_between_the_fence_and_the_deletion",),
         models=("vacuum lists before the fence",),
     ),

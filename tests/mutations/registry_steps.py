@@ -248,6 +248,7 @@ BULK = (
         "    if plan.tombstones:",
         "    if False:",
         (f"{_FILES}::test_10_bulk_delete_of_rows_in_delta_and_files",),
+        models=("bulk clears tombstones",),
     ),
     Mutation(
         "the catalog row is compared before it is swapped",

@@ -57,7 +57,6 @@ MUTATIONS = (
         "                commit=commit,\n                created",
         "                commit=clock.new_id(),\n                created",
         (f"{_COMMITS}::test_rebase_keeps_its_commit_id_and_its_files",),
-        models=("a rebase keeps its commit id",),
     ),
     Mutation(
         "a rebase keeps its data files",

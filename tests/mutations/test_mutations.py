@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.model import chain, registry
 from tests.mutations.__main__ import TREE, copy_tree
 from tests.mutations.mutation import Mutation
 from tests.mutations.table import MUTATIONS
@@ -40,6 +41,11 @@ def test_steps_are_named_once() -> None:
 def test_an_edit_that_no_longer_applies_is_refused() -> None:
     with pytest.raises(LookupError, match=r"twice\.py has the text to replace 2 times"):
         Mutation("a step", "twice.py", "a", "b", ()).mutated("a = a")
+
+
+def test_every_step_of_the_models_is_taken_out_of_the_source() -> None:
+    named = {name for mutation in MUTATIONS for name in mutation.models}
+    assert named == registry.STEPS | chain.STEPS
 
 
 def test_copied_tree_has_the_tests(tmp_path: Path) -> None:

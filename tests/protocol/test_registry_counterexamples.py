@@ -182,12 +182,14 @@ def test_3_replaced_delta_row_survives_an_undone_call(subject: RegistrySubject, 
     assert_holds(table, [row(1, "in a file"), row(2, "old"), row(3, "old"), row(4, "kept")])
 
 
-def test_3_replace_that_fails_in_its_second_row(sqlite: RegistrySubject) -> None:
+@pytest.mark.parametrize("name", ["one", "eight"])
+def test_3_replace_that_fails_in_its_second_row(sqlite: RegistrySubject, name: str) -> None:
+    """On a row of a file, which is known before, or of D, which is not."""
     table = sqlite.manager.register("t", specs.uniques())
     in_files(sqlite, table, UNIQUE)
     in_delta(table, OTHER, LAST)
     with sqlite.transaction(), pytest.raises(IntegrityError):
-        table.replace({**OTHER, "label": "new"}, {**LAST, "id": 7, "name": "one"})
+        table.replace({**UNIQUE, "label": "new"}, {**LAST, "id": 7, "name": name})
     assert_holds(table, [UNIQUE, OTHER, LAST])
 
 
