@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,6 +41,59 @@ def test_tombstones_are_put_in_the_order_of_their_keys(postgres: RegistrySubject
     replacing.result()
     deleting.result()
     assert_holds(table, [])
+
+
+# Several tables.
+
+
+def test_bulk_writes_of_two_tables_in_opposite_order(postgres: RegistrySubject, crew: Crew) -> None:
+    """Decision 9: the server aborts one of them, nothing is lost, and it can be done again."""
+    names = ("a", "b")
+    for name in names:
+        table_of(postgres, name)
+    clients = [postgres.second() for _ in names]
+    both = threading.Barrier(2, timeout=60)
+
+    def write(number: int, *, alone: bool = False) -> None:
+        client, order = clients[number], names if number == 0 else names[::-1]
+        with client.transaction():
+            table_of(client, order[0]).insert(*rows([10 * number, 10 * number + 1]))
+            if not alone:
+                both.wait()
+            table_of(client, order[1]).insert(*rows([10 * number, 10 * number + 1]))
+
+    for client in clients:
+        for name in names:
+            table_of(client, name)
+    errors = [crew.start(partial(write, number)) for number in range(2)]
+    (loser,) = [number for number, future in enumerate(errors) if future.exception() is not None]
+    assert isinstance(errors[loser].exception(), sqlalchemy.exc.OperationalError)
+    assert "deadlock detected" in str(errors[loser].exception())
+    for name in names:
+        assert_holds(table_of(postgres, name), rows([10 * (1 - loser), 10 * (1 - loser) + 1]))
+    write(loser, alone=True)
+    for name in names:
+        assert_holds(table_of(postgres.second(), name), rows([0, 1, 10, 11]))
+
+
+def test_bulk_writes_of_two_tables_in_one_order(postgres: RegistrySubject, crew: Crew) -> None:
+    tables = [table_of(postgres, name) for name in ("a", "b")]
+    other = postgres.second()
+    theirs = [table_of(other, name) for name in ("a", "b")]
+
+    def write() -> None:
+        with other.transaction():
+            for table in theirs:
+                table.insert(*rows([3, 4]))
+
+    with postgres.transaction():
+        tables[0].insert(*rows([1, 2]))
+        writing = crew.start(write)
+        assert crew.blocked(writing, postgres.second())
+        tables[1].insert(*rows([1, 2]))
+    writing.result()
+    for name in ("a", "b"):
+        assert_holds(table_of(postgres.second(), name), rows([1, 2, 3, 4]))
 
 
 # The swap.
