@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from arrowopaque.butler.bridge import ArrowDatastoreRegistryBridgeManager
     from arrowopaque.butler.manager import ArrowOpaqueTableStorageManager
     from arrowopaque.butler.storage import ArrowOpaqueTableStorage
+    from arrowopaque.format.receipt import Staged
     from arrowopaque.root import StoreRoot
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "Options",
     "ReadOnlyError",
     "RootInUseError",
+    "Staged",
     "StoreAccessError",
     "StoreRoot",
 ]
@@ -54,6 +56,7 @@ _LAZY = {
     "ArrowDatastoreRegistryBridgeManager": "arrowopaque.butler.bridge",
     "ArrowOpaqueTableStorage": "arrowopaque.butler.storage",
     "ArrowOpaqueTableStorageManager": "arrowopaque.butler.manager",
+    "Staged": "arrowopaque.format.receipt",
     "StoreRoot": "arrowopaque.root",
 }
 _BUTLER_PACKAGES = frozenset({"astropy", "lsst", "sqlalchemy"})

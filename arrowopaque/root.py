@@ -4,9 +4,13 @@ from __future__ import annotations
 
 __all__ = ["StoreRoot"]
 
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from arrowopaque.format.receipt import Staged
 from arrowopaque.format.values import NO_CODECS, Codecs, Values
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
@@ -15,6 +19,7 @@ from arrowopaque.maintain.verify import check_chain, check_published, verify_tab
 from arrowopaque.store.records import Records
 from arrowopaque.store.root import Root
 from arrowopaque.store.rooted import RootedFiles, RootedTable
+from arrowopaque.store.staging import TakenReport, commit_staged, stage_rows
 from arrowopaque.store.table import Snapshot
 
 if TYPE_CHECKING:
@@ -66,6 +71,65 @@ class StoreRoot(Root):
             There is no such table.
         """
         return Records(name, RootedTable(self, name, Values(self.spec(name), codecs)))
+
+    def stage(self, name: str, rows: pa.Table) -> Staged:
+        """Write rows to data files, for `commit_staged` to take.
+
+        Asks nobody and changes nothing that readers see, so that any number
+        of jobs may do it at once.
+
+        Parameters
+        ----------
+        name
+            The table.
+        rows
+            Whole rows of it; absent columns get their default, or NULL.
+
+        Returns
+        -------
+        receipt
+            What `commit_staged` is to be given, by any process, before the
+            store's retention is over: then vacuum takes the files.
+
+        Raises
+        ------
+        ConstraintError
+            Two of the rows clash, or one has a NULL that must not be.
+        RejectedValueError
+            A column is unknown or does not fit.
+        """
+        return stage_rows(self, name, rows)
+
+    def commit_staged(self, receipts: Iterable[Staged]) -> TakenReport:
+        """Add the rows of all receipts to their tables, in one commit.
+
+        Receipts that a commit has taken before, whoever made it, are left
+        alone: to call this again after an error or a lost reply is safe.
+
+        Parameters
+        ----------
+        receipts
+            What `stage` has returned, of any tables of this store.
+
+        Returns
+        -------
+        report
+            The ids of the receipts that this call has committed, and of
+            those that were committed before.
+
+        Raises
+        ------
+        ConstraintError
+            A row is in two receipts, or in one and in the table already.
+            Nothing was committed.
+        ObjectMissingError
+            Staged files are gone. Nothing was committed.
+        ConfigurationError
+            A receipt is for another store. Nothing was committed.
+        ConflictError, CommitUnknownError
+            See those classes.
+        """
+        return commit_staged(self, receipts)
 
     def compact(self, *names: str) -> dict[str, CompactReport]:
         """Merge the data files of all or some tables.

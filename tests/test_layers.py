@@ -21,10 +21,10 @@ MAX_LINES = 400
 _LAYERS: list[dict[str, str]] = [
     {"": "errors clock options"},
     {"format": "spec names where values"},
-    {"format": "manifest", "objects": "base checked local memory s3 opening duckfs"},
+    {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
     {"store": "cache parquet datafile volume catalog"},
     {"store": "base apply"},
-    {"store": "calls plan rows table records draft root rooted"},
+    {"store": "calls plan rows table records draft root rooted disjoint staging"},
     {"maintain": "flush compact vacuum findings contents unique verify publish", "": "query"},
     {"": "root"},
     {

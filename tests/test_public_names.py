@@ -24,6 +24,7 @@ PUBLIC = {
     "Options",
     "ReadOnlyError",
     "RootInUseError",
+    "Staged",
     "StoreAccessError",
     "StoreRoot",
 }

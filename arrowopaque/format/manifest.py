@@ -11,6 +11,7 @@ __all__ = [
     "INVARIANTS",
     "DataFile",
     "Deletes",
+    "Document",
     "IndexFile",
     "Key",
     "Marker",
@@ -51,7 +52,11 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Marker(_Model):
+class Document(_Model):
+    """What is stored as JSON by itself."""
+
+
+class Marker(Document):
     """``arrowopaque.json``: whose root this is."""
 
     format: int = FORMAT
@@ -108,7 +113,7 @@ class Partition(_Model):
     files: tuple[DataFile, ...] = ()
 
 
-class TableManifest(_Model):
+class TableManifest(Document):
     """One table's partitions and data files at one version."""
 
     format: int = FORMAT
@@ -152,7 +157,7 @@ class TableEntry(_Model):
     manifest: str | None
 
 
-class MetaTable(_Model):
+class MetaTable(Document):
     """The store's opaque tables at one version."""
 
     format: int = FORMAT
@@ -163,6 +168,13 @@ class MetaTable(_Model):
     created: datetime
     writer: str
     floor: int = 0
+    """Version of the last fence."""
+    swept: datetime | None = None
+    """No vacuum has deleted what was stored after this, by the store's clock."""
+    receipts: tuple[str, ...] = ()
+    """The receipts that this commit has taken."""
+    taken: int = 0
+    """Version of the last link before this one that has taken receipts."""
     tables: dict[str, TableEntry] = {}
     stub: bool = False
     """Whether vacuum emptied this document; its name and commit id stay."""
@@ -170,7 +182,7 @@ class MetaTable(_Model):
 
 _SEAL = "seal"
 
-Document = TypeVar("Document", Marker, TableManifest, MetaTable)
+AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 
 def dump(document: BaseModel) -> bytes:
@@ -183,7 +195,7 @@ def _seal(body: dict[str, Any]) -> str:
     return digest(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
 
-def load(kind: type[Document], data: bytes, where: str) -> Document:
+def load(kind: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
     """Parse a stored document.
 
     Parameters

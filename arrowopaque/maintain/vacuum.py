@@ -187,7 +187,7 @@ def vacuum_root(root: Root, retention: float, *, dry_run: bool = False) -> Vacuu
     if dry_run or not (doomed or stubs):
         plan = _report(_described(old[path] for path in doomed), dry_run=dry_run)
         return replace(plan, stubs=len(stubs))
-    fence = root.commit(lambda head, commit: dict(head.tables), fence=True)
+    fence = root.commit(lambda head, commit: dict(head.tables), fence=cutoff)
     doomed = _garbage(volume, _retained_metas(volume, fence, modified, cutoff), listing, old, cutoff)
     volume.store.delete(doomed)
     _stub(volume, stubs)

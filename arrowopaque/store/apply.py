@@ -213,7 +213,7 @@ def _with_deletes(
     return file.model_copy(update={"deletes": Deletes(path=path, **facts)})
 
 
-def _placed(spec: TableSpec, manifest: TableManifest, staged: Stage) -> dict[int, tuple[DataFile, ...]]:
+def placed(spec: TableSpec, manifest: TableManifest, staged: Stage) -> dict[int, tuple[DataFile, ...]]:
     """Return the staged files by partition of ``manifest``."""
     uppers = [decode_leading(spec, partition.lower) for partition in manifest.partitions[1:]] + [None]
     limits = {
@@ -259,7 +259,7 @@ def compose(base: Base, table: str, staged: Stage, hits: Hits, commit: str) -> T
         layout, added = [p.model_copy(update={"files": ()}) for p in staged.partitions], staged.partitions
         extra = {partition.number: partition.files for partition in added}
     else:
-        layout, extra = list(old.partitions), _placed(base.spec, old, staged)
+        layout, extra = list(old.partitions), placed(base.spec, old, staged)
     partitions = []
     for partition in layout:
         files: list[DataFile] = []

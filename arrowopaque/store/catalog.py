@@ -112,6 +112,16 @@ class FileChain:
             )
         return link
 
+    def receipts(self, head: MetaTable, above: int) -> set[str]:
+        """Return the receipts that were taken above a version, up to ``head``."""
+        found, version = set(head.receipts), head.taken
+        while version > above:
+            link = self.read(version)
+            assert link is not None, "names of the chain are never freed"
+            found.update(link.receipts)
+            version = link.taken
+        return found
+
     def append(self, meta: MetaTable) -> Outcome:
         """Try to make ``meta`` the newest link.
 

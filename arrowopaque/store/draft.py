@@ -260,7 +260,7 @@ class TableDraft:
             base = self._composed(base, Stage(), self._dropped(base, step, known), commit)
         if not step.rows.num_rows:
             return base
-        rivals = Base(self._volume, self.spec, _without(base.manifest, known))
+        rivals = Base(self._volume, self.spec, without(base.manifest, known))
         try:
             plan = plan_write(rivals, step.rows, step.mode, [], [])
         except ClashError as clash:
@@ -282,7 +282,7 @@ class TableDraft:
         hits = hits_of(base.matching(key, step.drop, key))
         if step.asked is None or hits.keys() <= known:
             return hits
-        rivals = Base(self._volume, self.spec, _without(base.manifest, known))
+        rivals = Base(self._volume, self.spec, without(base.manifest, known))
         still = hits_of(iter(step.asked.matches(rivals, key)))
         return {
             path: at if path in known else np.intersect1d(at, still.get(path, NONE))
@@ -296,7 +296,7 @@ class TableDraft:
 _UNCOMMITTED = "0" * 32
 
 
-def _without(manifest: TableManifest | None, known: set[str]) -> TableManifest | None:
+def without(manifest: TableManifest | None, known: set[str]) -> TableManifest | None:
     """Return a manifest, stored nowhere, of the files that are not known."""
     if manifest is None:
         return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 __all__ = ["Root"]
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Self
 
 from arrowopaque import clock
@@ -76,6 +77,11 @@ class Root:
         self._chain.append(first)
 
     @property
+    def chain(self) -> FileChain:
+        """The links that the store's versions are."""
+        return self._chain
+
+    @property
     def uri(self) -> str:
         """The root, without credentials."""
         return self._volume.store.uri
@@ -139,6 +145,11 @@ class Root:
     def entries(self) -> Mapping[str, TableEntry]:
         """Return every table's spec and manifest at the current moment."""
         return self._head.tables
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._drafts is not None
 
     @property
     def head(self) -> MetaTable:
@@ -291,7 +302,8 @@ class Root:
         build: Callable[[MetaTable, str], Tables],
         restage: Callable[[], None] = lambda: None,
         *,
-        fence: bool = False,
+        fence: datetime | None = None,
+        receipts: Callable[[], Sequence[str]] = tuple,
     ) -> MetaTable:
         """Append a link to the chain, rebasing until it fits.
 
@@ -303,7 +315,9 @@ class Root:
             Writes staged files again, after a vacuum has put a fence since
             they were written.
         fence
-            Whether the new link is a fence itself.
+            Makes the new link a fence: what is older may be deleted then.
+        receipts
+            Says, after each ``build``, which receipts that has taken.
 
         Raises
         ------
@@ -322,16 +336,11 @@ class Root:
             if head.floor > staged_at:
                 restage()
                 staged_at = head.version
-            meta = MetaTable(
-                store=self._volume.id,
-                version=head.version + 1,
-                parent=head.version,
-                commit=commit,
-                created=clock.now(),
-                writer=_writer(),
-                floor=head.version + 1 if fence else head.floor,
-                tables=build(head, commit),
-            )
+            tables = build(head, commit)
+            meta = _following(head, commit, tables).model_copy(update={"receipts": tuple(receipts())})
+            if fence is not None:
+                swept = max(fence, head.swept or fence)
+                meta = meta.model_copy(update={"floor": meta.version, "swept": swept})
             if self._chain.append(meta) is Outcome.COMMITTED:
                 return self._landed(meta)
             clock.pause(clock.backoff(attempt, limit=0.2))
@@ -344,6 +353,22 @@ class Root:
         with suppress(StoreAccessError):
             publish(self._volume, meta)
         return meta
+
+
+def _following(head: MetaTable, commit: str, tables: Tables) -> MetaTable:
+    """Return the link after ``head``."""
+    return MetaTable(
+        store=head.store,
+        version=head.version + 1,
+        parent=head.version,
+        commit=commit,
+        created=clock.now(),
+        writer=_writer(),
+        floor=head.floor,
+        swept=head.swept,
+        taken=head.version if head.receipts else head.taken,
+        tables=tables,
+    )
 
 
 def _writer() -> str:

@@ -118,11 +118,36 @@ class RootedTable:
         if not complete or rows.num_rows < self._options.bulk_rows or not self._in_any_order(mode):
             self.write(mode, Call(given, list(rows_of(rows.select(list(given))))))
             return
+        rows = self._checked(rows)
+        with self._root.transaction():
+            self._root.draft(self._name).write_bulk(mode, rows)
+
+    def complete(self, rows: pa.Table, given: tuple[str, ...]) -> pa.Table:
+        """Return whole rows in the engine's schema, none of which needs to
+        know the others of its table.
+
+        Raises
+        ------
+        ConfigurationError
+            The table would have to make a row's key.
+        ConstraintError
+            A value is NULL that must not be.
+        """
+        for column in self.values.spec.columns:
+            if column.autoincrement and (column.name not in given or rows.column(column.name).null_count):
+                raise ConfigurationError(
+                    f"table {self._name!r}: rows that are staged need their own {column.name!r}"
+                )
+        if len(given) < len(self.values.spec.columns):
+            call = self._completed(Call(given, list(rows_of(rows.select(list(given))))))
+            return self.values.table(call.rows)
+        return self._checked(rows)
+
+    def _checked(self, rows: pa.Table) -> pa.Table:
         for column in self.values.spec.columns:
             if not column.nullable and rows.column(column.name).null_count:
                 raise self._not_null(column.name)
-        with self._root.transaction():
-            self._root.draft(self._name).write_bulk(mode, rows)
+        return rows
 
     def _in_any_order(self, mode: Mode) -> bool:
         """Return whether no row of a call depends on those before it."""
