@@ -124,16 +124,17 @@ def start_round(plan: Plan, folder: Path, number: int, limit: float) -> list[Vic
     """Start the writers and the maintenance of one round."""
     rng = random.Random(f"{plan.seed} {number}")
     length = min(limit, rng.choice((0.3, 1.0, 3.0)))
-    roles: list[tuple[Any, str]] = [(write, str(i)) for i in range(plan.writers)]
-    roles += [(maintain, verb) for verb in plan.verbs if rng.random() < 0.8]
+    # Maintenance lives for longer: it takes longer.
+    roles: list[tuple[Any, str, float]] = [(write, str(i), length) for i in range(plan.writers)]
+    roles += [(maintain, verb, 2 * length) for verb in plan.verbs if rng.random() < 0.8]
     victims = []
-    for target, role in roles:
+    for target, role, longest in roles:
         log = folder / f"{number}-{role}.log"
         receiving, sending = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(target=target, args=(plan, role, number, log, sending), daemon=True)
         process.start()
         sending.close()
-        victims.append(Victim(process, receiving, log, rng.uniform(0.0, length), rng.random() < 0.1))
+        victims.append(Victim(process, receiving, log, rng.uniform(0.0, longest), rng.random() < 0.1))
     return victims
 
 

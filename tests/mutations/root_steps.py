@@ -54,8 +54,8 @@ MUTATIONS = (
     Mutation(
         "a rebase keeps its commit id",
         "store/root.py",
-        "                commit=commit,\n                created",
-        "                commit=clock.new_id(),\n                created",
+        "        commit=commit,\n        created",
+        "        commit=clock.new_id(),\n        created",
         (f"{_COMMITS}::test_rebase_keeps_its_commit_id_and_its_files",),
     ),
     Mutation(
@@ -84,7 +84,7 @@ MUTATIONS = (
     Mutation(
         "a rebase checks the keys that the others brought",
         "store/draft.py",
-        "rivals = Base(self._volume, self.spec, _without(base.manifest, known))\n        try:",
+        "rivals = Base(self._volume, self.spec, without(base.manifest, known))\n        try:",
         "rivals = Base(self._volume, self.spec, None)\n        try:",
         (f"{_COMMITS}::test_rebase",),
         models=("a rebase checks keys again",),
@@ -123,7 +123,7 @@ MUTATIONS = (
     Mutation(
         "a vacuum puts a fence first",
         "maintain/vacuum.py",
-        "fence = root.commit(lambda head, commit: dict(head.tables), fence=True)",
+        "fence = root.commit(lambda head, commit: dict(head.tables), fence=cutoff)",
         "fence = root.head",
         (f"{_ROOT}::test_11_writer_stalls_while_vacuum_runs",),
         models=("vacuum puts a fence",),
@@ -143,8 +143,8 @@ MUTATIONS = (
     Mutation(
         "every later link carries the floor",
         "store/root.py",
-        "floor=head.version + 1 if fence else head.floor,",
-        "floor=head.version + 1 if fence else 0,",
+        "floor=head.floor,",
+        "floor=0,",
         (f"{_ROOT}::test_11_writer_stalls_while_vacuum_runs",),
         models=("the floor is carried",),
     ),

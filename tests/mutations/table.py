@@ -4,11 +4,12 @@ from __future__ import annotations
 
 __all__ = ["MUTATIONS"]
 
-from tests.mutations import maintenance_steps, registry_steps, root_steps, store_steps
+from tests.mutations import maintenance_steps, registry_steps, root_steps, staged_steps, store_steps
 
 MUTATIONS = (
     *registry_steps.MUTATIONS,
     *maintenance_steps.MUTATIONS,
     *root_steps.MUTATIONS,
+    *staged_steps.MUTATIONS,
     *store_steps.MUTATIONS,
 )
