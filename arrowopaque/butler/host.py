@@ -55,7 +55,7 @@ class Cursor:
 
     def __init__(self, owner: _Owner, dialect: sqlalchemy.Dialect, *, nested: bool = False) -> None:
         pooled = owner.connection if isinstance(owner, sqlalchemy.Connection) else owner
-        self._raw = pooled.dbapi_connection
+        self._raw: Any = pooled.dbapi_connection
         self._cursor = _cursor(pooled, dialect)
         self._owner = owner
         self._dialect = dialect
@@ -119,11 +119,17 @@ class Cursor:
         """Let nobody use the connection again: it is lost, or in a state that
         its users would not expect. Its transaction is rolled back.
         """
+        self.close()
+        with suppress(self._error):
+            # A closed SQLite connection keeps its locks while a cursor lives.
+            self._raw.rollback()
         self._owner.invalidate(err)
 
     def close(self) -> None:
         """Release the driver's cursor."""
-        self._cursor.close()
+        with suppress(self._error):
+            # Its connection may be closed already.
+            self._cursor.close()
 
 
 def _sqlalchemy_error(

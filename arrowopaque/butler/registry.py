@@ -25,7 +25,7 @@ from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport, flush
 from arrowopaque.maintain.publish import publish_entries
-from arrowopaque.maintain.vacuum import VacuumReport, vacuum_table
+from arrowopaque.maintain.vacuum import VacuumReport, vacuum_leftovers, vacuum_table
 from arrowopaque.maintain.verify import check_published, verify_tables
 from arrowopaque.options import Options
 from arrowopaque.store.table import Snapshot
@@ -255,7 +255,10 @@ class RegistryBinding:
     def vacuum(self, retention: float | None, *, dry_run: bool) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""
         seconds = self.volume.options.retention if retention is None else retention
-        return self._maintain((), lambda table: vacuum_table(table, seconds, dry_run=dry_run))
+        reports = self._maintain((), lambda table: vacuum_table(table, seconds, dry_run=dry_run))
+        if not dry_run:
+            vacuum_leftovers(self.volume, seconds)
+        return reports
 
     def verify(self, level: Level, *, raising: bool) -> VerifyReport:
         """Prove the store sound; see the manager."""

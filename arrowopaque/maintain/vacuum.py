@@ -7,9 +7,9 @@ current and for the retention after it was superseded.
 
 from __future__ import annotations
 
-__all__ = ["Garbage", "VacuumReport", "vacuum_root", "vacuum_table"]
+__all__ = ["Garbage", "VacuumReport", "vacuum_leftovers", "vacuum_root", "vacuum_table"]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -25,7 +25,16 @@ from arrowopaque.store.volume import Volume
 _AT_ONCE = 2_000
 """Objects that are deleted under one lock."""
 
-_KINDS = {names.Kind.DATA, names.Kind.INDEX, names.Kind.DELETES, names.Kind.TABLE_MANIFEST}
+_KINDS = {
+    names.Kind.DATA,
+    names.Kind.INDEX,
+    names.Kind.DELETES,
+    names.Kind.TABLE_MANIFEST,
+    names.Kind.PROBE,
+}
+
+_ONE_WRITE = 3600.0
+"""Seconds that no write of one object takes after its last byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ _REASONS = {
     names.Kind.DATA: "no retained manifest names it",
     names.Kind.INDEX: "no retained manifest names it",
     names.Kind.DELETES: "no retained manifest names it",
+    names.Kind.PROBE: "its writer died before it was deleted",
 }
 
 
@@ -117,6 +127,15 @@ def _retained(
     return kept
 
 
+def vacuum_leftovers(volume: Volume, retention: float) -> int:
+    """Free what writes that crashed have left unseen, and return how many.
+
+    A write that is under way may be younger than a short retention.
+    """
+    seconds = max(retention, _ONE_WRITE)
+    return volume.store.remove_leftovers(volume.store.now() - timedelta(seconds=seconds))
+
+
 def vacuum_table(table: MaintainedTable, retention: float, *, dry_run: bool = False) -> VacuumReport:
     """Free what one table of a registry does not need.
 
@@ -172,6 +191,8 @@ def vacuum_root(root: Root, retention: float, *, dry_run: bool = False) -> Vacuu
         Whether to delete nothing and to put no fence.
     """
     volume = root.volume
+    if not dry_run:
+        vacuum_leftovers(volume, retention)
     everything = list(volume.store.list())
     listing = _ours(everything)
     cutoff = volume.store.now() - timedelta(seconds=retention)
@@ -242,11 +263,12 @@ def _full_links(volume: Volume, version: int) -> list[MetaTable]:
     return found
 
 
-def _stub(volume: Volume, links: Iterable[MetaTable]) -> None:
+def _stub(volume: Volume, links: Sequence[MetaTable]) -> None:
     """Empty links; their names and commit ids stay, so that no writer can
     ever take such a name again.
     """
-    for meta in links:
+    # Oldest first: after a crash the rest are found again, above the stubs.
+    for meta in reversed(links):
         version = meta.version
         volume.store.put(
             names.chain_manifest(version), dump(meta.model_copy(update={"stub": True, "tables": {}}))

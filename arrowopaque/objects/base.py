@@ -84,6 +84,17 @@ class ObjectStore(ABC):
     def now(self) -> datetime:
         """Return the time by the clock that stamps ``ObjectInfo.modified``."""
 
+    def remove_leftovers(self, before: datetime) -> int:
+        """Remove what writes that crashed have left outside of every listing,
+        and was last written ``before`` a moment of the store's clock.
+
+        Returns
+        -------
+        count
+            How many; most storages have none.
+        """
+        return 0
+
     def local_path(self, path: str) -> str | None:
         """Return the object's path in the file system, if it has one."""
         return None

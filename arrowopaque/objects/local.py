@@ -6,6 +6,7 @@ __all__ = ["LocalStore"]
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from arrowopaque.objects.base import ObjectInfo, Put
 from arrowopaque.objects.checked import CheckedStore
 
 _TEMPORARY = ".tmp-"
+_LEFTOVER = re.compile(re.escape(_TEMPORARY) + "[0-9a-f]{32}")
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 _ADVICE = {
@@ -109,6 +111,23 @@ class LocalStore(CheckedStore):
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+        for path, entry in self._files(prefix):
+            if not entry.name.startswith(_TEMPORARY) and (info := self._describe(path, entry)) is not None:
+                yield info
+
+    def remove_leftovers(self, before: datetime) -> int:
+        """See `ObjectStore`; these are temporary files."""
+        old = [
+            self._for_writing(path)
+            for path, entry in self._files("")
+            if _LEFTOVER.fullmatch(entry.name)
+            and (info := self._describe(path, entry)) is not None
+            and info.modified < before
+        ]
+        self._remove(old)
+        return len(old)
+
+    def _files(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         folders = [prefix]
         while folders:
             folder = folders.pop()
@@ -116,11 +135,21 @@ class LocalStore(CheckedStore):
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 with self._translated(path):
                     is_folder = entry.is_dir(follow_symlinks=False)
-                    info = None if is_folder else _describe(path, entry)
                 if is_folder:
                     folders.append(path)
-                elif info is not None:
-                    yield info
+                else:
+                    yield path, entry
+
+    def _describe(self, path: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+        """Return what is listed of a file, or `None` if it is none or has just vanished."""
+        with self._translated(path):
+            if not entry.is_file(follow_symlinks=False):
+                return None
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        return ObjectInfo(path, status.st_size, _utc(status.st_mtime))
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         with self._translated(folder):
@@ -156,17 +185,6 @@ class LocalStore(CheckedStore):
         except OSError as exc:
             advice = _ADVICE.get(exc.errno or 0, "check the file system, then retry")
             raise StoreAccessError(f"{self._name(path)}: {exc.strerror or exc}; {advice}") from exc
-
-
-def _describe(path: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
-    """Return what is listed of a file, or `None` if it is not an object or has just vanished."""
-    if entry.name.startswith(_TEMPORARY) or not entry.is_file(follow_symlinks=False):
-        return None
-    try:
-        status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return ObjectInfo(path, status.st_size, _utc(status.st_mtime))
 
 
 @contextmanager

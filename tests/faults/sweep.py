@@ -201,6 +201,9 @@ class Sweep:
     def _reopened(self, what: str) -> State:
         """Return what the same client sees, and a new one that has cached nothing."""
         found = seen(self._client)
+        if isinstance(self._client, RegistrySubject) and self._client.dialect == "sqlite":
+            with self._client.database.query(sqlalchemy.text("PRAGMA busy_timeout")) as rows:
+                assert rows.scalar_one() == 5000, f"{what}: the client has lost its patience"
         if self.repository.kind.dialect == "postgresql":
             # To connect takes longer than all the rest.
             self._check(found, what)

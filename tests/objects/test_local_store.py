@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from arrowopaque.errors import (
     ConfigurationError,
     CorruptStoreError,
     ObjectMissingError,
+    ReadOnlyError,
     StoreAccessError,
 )
 from arrowopaque.objects.base import Put
@@ -189,6 +191,27 @@ def test_leftovers_of_a_crash_are_not_listed(tmp_path: Path) -> None:
     store.put("a/b", b"x")
     (tmp_path / "a" / ".tmp-0123").write_bytes(b"half")
     assert [info.path for info in store.list()] == ["a/b"]
+
+
+def test_old_leftovers_of_a_crash_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path))
+    store.put("a/b", b"x")
+    kept = [".tmp-notes", "a/.tmp-", "a/.tmp-" + "e" * 32]
+    old = [".tmp-" + "c" * 32, "a/.tmp-" + "d" * 32]
+    for name in (*kept, *old):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "a" / (".tmp-" + "f" * 32)).mkdir()
+    now = store.now()
+    for name in ("a/b", *kept[:2], *old):
+        os.utime(tmp_path / name, (now.timestamp() - 100, now.timestamp() - 100))
+    assert store.remove_leftovers(now - timedelta(seconds=50)) == 2
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == sorted(
+        ["a", "a/b", "a/.tmp-" + "f" * 32, *kept]
+    )
+    assert store.remove_leftovers(now - timedelta(seconds=50)) == 0
+    reader = LocalStore(str(tmp_path), writeable=False)
+    with pytest.raises(ReadOnlyError):
+        reader.remove_leftovers(now + timedelta(days=1))
 
 
 def test_a_file_that_vanishes_while_listing_is_left_out(

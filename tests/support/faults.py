@@ -282,6 +282,9 @@ class FaultyStore(ObjectStore):
     def now(self) -> datetime:
         return self._take("now", "", self._inner.now) + self._faults.later
 
+    def remove_leftovers(self, before: datetime) -> int:
+        return self._take("remove_leftovers", "", lambda: self._inner.remove_leftovers(before))
+
     def local_path(self, path: str) -> str | None:
         return self._inner.local_path(path)
 
