@@ -19,16 +19,19 @@ _HALVED = ("put tables/", "put manifest.json", "delete ")
 """What can be left half done; what replaces a link of the chain is whole, as every store has it."""
 
 _READS = ("get", "size", "list", "now", "sql SELECT", "sql PRAGMA")
-"""What has no effect, so that a lost reply is the same as an error."""
+"""What has no effect, so that it can go wrong in one way only."""
 
 
 def _applies(mode: Mode, step: str, dialect: str | None) -> bool:
-    if dialect == "postgresql":
-        # The store does not know which database asks; and here the lost reply is a lost connection.
-        return step.startswith("sql")
+    if dialect == "postgresql" and not step.startswith("sql"):
+        # The store does not know which database asks.
+        return False
     if mode is Mode.TRUNCATED:
         return step.startswith(_HALVED)
-    return mode is not Mode.LOST or not step.startswith(_READS)
+    if not step.startswith(_READS):
+        return True
+    # On PostgreSQL a lost reply is a lost connection.
+    return mode is (Mode.LOST if dialect == "postgresql" else Mode.ERROR)
 
 
 def _sweep(kind: str, site: Site, faults: Faults, operation: Operation, modes: Iterable[Mode]) -> None:
