@@ -26,6 +26,7 @@ from arrowopaque.maintain.findings import Check
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.objects.opening import open_store
 from arrowopaque.store import volume as volume_module
+from arrowopaque.store.catalog import FileChain
 from arrowopaque.store.volume import Volume
 from tests.opaque.suite_base import contents
 from tests.support import specs
@@ -258,4 +259,12 @@ class Sweep:
         for name in current:
             if name is not None:
                 needed |= {name, *volume.manifest(name).objects()}
-        return {info.path for info in volume.store.list("tables")} - needed
+        return {info.path for info in volume.store.list("tables")} - needed | self._full_links(volume)
+
+    def _full_links(self, volume: Volume) -> set[str]:
+        """Return the links that the last vacuum should have emptied."""
+        if not isinstance(self._client, RootSubject):
+            return set()
+        fence = self._client.root.head.floor
+        links = [FileChain(volume).read(version) for version in range(1, fence - 1)]
+        return {names.chain_manifest(link.version) for link in links if link is not None and not link.stub}
