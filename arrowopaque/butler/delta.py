@@ -29,7 +29,7 @@ from arrowopaque.format.where import In, Where
 from arrowopaque.options import Options
 from arrowopaque.store.apply import Stage, StaleStageError
 from arrowopaque.store.base import Base, load_base
-from arrowopaque.store.table import Current, DeltaState, Snapshot, is_intact, key_table
+from arrowopaque.store.table import Current, DeltaState, Snapshot, is_intact
 from arrowopaque.store.volume import Volume
 
 _DIALECTS: dict[str, type[Dialect]] = {"sqlite": Sqlite, "postgresql": Postgres}
@@ -164,8 +164,8 @@ class RegistryTable:
         rows, tombstones, manifest = state
         return Snapshot(
             self.base(manifest),
-            self.handle.values.table(rows),
-            key_table(self.spec, list(tombstones)) if tombstones else None,
+            rows,
+            tombstones.keys(),
         )
 
     def base_rows(self) -> int:

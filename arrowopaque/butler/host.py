@@ -21,7 +21,7 @@ __all__ = [
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from typing import Any, Protocol
 
 import sqlalchemy
@@ -231,9 +231,17 @@ def writing(db: Database, *, interrupting: bool = False) -> Iterator[Cursor]:
     """Give a cursor inside the caller's transaction, or inside one of its own
     that commits at the end.
     """
-    with db._transaction(interrupting=interrupting) as (is_new, connection):
+    with _connected(db, interrupting) as (is_new, connection):
         with closing(Cursor(connection, db._engine.dialect, nested=not is_new)) as cursor:
             yield cursor
+
+
+def _connected(db: Database, interrupting: bool) -> AbstractContextManager[tuple[bool, Any]]:
+    session = db._session_connection
+    if session is None or interrupting or not session.in_transaction() or session.in_nested_transaction():
+        return db._transaction(interrupting=interrupting)
+    # Here the host would do nothing, in a third of the time of a small insert.
+    return nullcontext((False, session))
 
 
 @contextmanager

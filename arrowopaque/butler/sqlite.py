@@ -6,6 +6,7 @@ __all__ = ["Sqlite"]
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from arrowopaque.butler.ddl import STAMP
@@ -20,6 +21,10 @@ class Sqlite(Dialect):
 
     mark = "?"
     _IN_JSON = frozenset(ColumnKind) - {ColumnKind.FLOAT, ColumnKind.BINARY}
+
+    @cached_property
+    def _inserts(self) -> dict[tuple[str, ...], str]:
+        return {}
 
     def _null(self, column: Column) -> str:
         return "NULL"
@@ -59,13 +64,19 @@ class Sqlite(Dialect):
     def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
         """See `Dialect`."""
         rows = convert_rows(rows, self.to_driver(names)) if names else rows
-        marks = ", ".join("?" for _ in names)
-        values = f"({self._column_list(names)}) VALUES ({marks})" if names else "DEFAULT VALUES"
-        statement = f"INSERT INTO {self.names.delta} {values}{conflict}"
+        statement = self._insert_text(tuple(names)) + conflict
         if len(rows) == 1:
             cursor.execute(statement, rows[0])
         else:
             cursor.executemany(statement, rows)
+
+    def _insert_text(self, names: tuple[str, ...]) -> str:
+        text = self._inserts.get(names)
+        if text is None:
+            marks = ", ".join("?" for _ in names)
+            values = f"({self._column_list(names)}) VALUES ({marks})" if names else "DEFAULT VALUES"
+            text = self._inserts[names] = f"INSERT INTO {self.names.delta} {values}"
+        return text
 
     def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
         """See `Dialect`."""

@@ -8,7 +8,7 @@ __all__ = ["clash_error", "delete", "ensure", "insert", "replace"]
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import sqlalchemy
@@ -23,18 +23,22 @@ from arrowopaque.butler.violations import refused
 from arrowopaque.format.manifest import Key
 from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.where import In, Where
-from arrowopaque.store.base import Base, live_only, rows_of
+from arrowopaque.store.base import Base, rows_of
 from arrowopaque.store.calls import Call, Selection
-from arrowopaque.store.table import key_table
 
 _DO_NOTHING = " ON CONFLICT DO NOTHING"
 
 
-def _whole(table: RegistryTable, cursor: Cursor) -> AbstractContextManager[None]:
+def _whole(table: RegistryTable, cursor: Cursor, writes: int) -> AbstractContextManager[None]:
     """Let nothing of a call be committed if it raises, even if the caller
-    catches that and goes on; PostgreSQL's own way needs no savepoint.
+    catches that and goes on.
+
+    PostgreSQL's own way needs no savepoint, and what ``writes`` one row in
+    one statement undoes itself.
     """
-    return host.aborting(cursor) if isinstance(table.sql, Postgres) else host.atomic(cursor)
+    if isinstance(table.sql, Postgres):
+        return host.aborting(cursor)
+    return host.atomic(cursor) if writes > 1 else nullcontext()
 
 
 def leading_term(spec: TableSpec, keys: Sequence[Row]) -> Where:
@@ -58,16 +62,9 @@ def clash_error(table: RegistryTable, cursor: Cursor, names: Sequence[str], row:
     )
 
 
-def existing_keys(table: RegistryTable, base: Base, keys: Sequence[Row], gone: dict[Key, int]) -> set[Key]:
+def existing_keys(base: Base, keys: Sequence[Row], gone: dict[Key, int]) -> set[Key]:
     """Return those of ``keys`` that are visible in data files."""
-    if not base.files or not keys:
-        return set()
-    key = table.spec.primary_key
-    found = base.matching(key, keys_to_arrow(table, key, keys), key)
-    tombstones = key_table(table.spec, list(gone)) if gone else None
-    return {
-        row for match in live_only(found, tombstones, key) for row in rows_of(match.rows.select(list(key)))
-    }
+    return base.existing(keys) - gone.keys()
 
 
 def owners(
@@ -100,7 +97,7 @@ def _clashing(
     gone, manifest = state
     base = table.base(manifest)
     keys = call.keys(table.spec.primary_key)
-    existing = existing_keys(table, base, keys, gone)
+    existing = existing_keys(base, keys, gone)
     clashing = {i for i, key in enumerate(keys) if key in existing}
     for columns, holders in owners(table, cursor, base, call):
         values = call.keys(columns)
@@ -118,7 +115,7 @@ def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         return
     where = leading_term(table.spec, call.keys(table.spec.primary_key))
     sql = table.sql
-    with _whole(table, cursor):
+    with _whole(table, cursor, len(call.rows)):
         if isinstance(sql, Postgres):
             # Lock, insert and read in one round trip: a clash found afterwards
             # ends in the server's error, which undoes the insert too.
@@ -158,7 +155,7 @@ def ensure(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         if i not in clashing or refused(table.spec, table.dialect, call.names, row)
     ]
     if kept:
-        with _whole(table, cursor):
+        with _whole(table, cursor, len(kept)):
             table.sql.insert(cursor, call.names, kept, _DO_NOTHING)
 
 
@@ -178,11 +175,11 @@ def replace(table: RegistryTable, cursor: Cursor, call: Call) -> None:
     keys = call.keys(key)
     gone, manifest = table.lock_state(cursor, leading_term(table.spec, keys))
     base = table.base(manifest)
-    existing = existing_keys(table, base, keys, gone)
+    existing = existing_keys(base, keys, gone)
     clash = _unique_clash(table, cursor, base, call) if table.spec.unique else None
     if clash is not None:
         clash_error(table, cursor, call.names, clash)
-    with _whole(table, cursor):
+    with _whole(table, cursor, len(whole.rows) + bool(existing)):
         if len(call.rows) < len(whole.rows):
             _refuse_any(table, cursor, whole)
         if existing:
@@ -228,7 +225,7 @@ def delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> None:
         for match in (selection.matches(base, key) if base.files else [])
         for row in rows_of(match.rows.select(list(key)))
     } - gone.keys()
-    with _whole(table, cursor):
+    with _whole(table, cursor, 2):
         if buried:
             table.sql.bury(cursor, sorted(buried), clock.new_stamp())
         delete_delta(table, cursor, selection)
@@ -270,7 +267,7 @@ def _insert_generated(table: RegistryTable, cursor: Cursor, call: Call, conflict
     spec = table.spec
     gone, manifest = table.lock_state(cursor, [])
     base = table.base(manifest)
-    with _whole(table, cursor):
+    with _whole(table, cursor, 2):
         if base.files and table.dialect == "sqlite" and _is_rowid(spec):
             call = _numbered(table, cursor, base, call)
         elif table.handle.sequence is not None and not call.has(spec.primary_key):
@@ -279,7 +276,7 @@ def _insert_generated(table: RegistryTable, cursor: Cursor, call: Call, conflict
         for row in call.rows:
             made += table.sql.insert_returning(cursor, call.names, row, conflict)
         keys = convert_rows(made, table.sql.key_from_driver)
-        clashing = existing_keys(table, base, keys, gone)
+        clashing = existing_keys(base, keys, gone)
         if clashing:
             clash_error(table, cursor, spec.primary_key, min(clashing))
 

@@ -8,13 +8,13 @@ stored form itself is accepted and given back.
 
 from __future__ import annotations
 
-__all__ = ["Codec", "Codecs", "RejectedValueError", "Values", "from_stored", "to_stored"]
+__all__ = ["Codec", "Codecs", "RejectedValueError", "Values", "columnar", "from_stored", "to_stored"]
 
 import math
 import numbers
 import operator
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +156,15 @@ def from_stored(column: Column, codecs: Codecs = NO_CODECS) -> Callable[[Any], A
     return None if codec is None else codec.decode
 
 
+def columnar(schema: pa.Schema, rows: Collection[Sequence[Any]]) -> pa.Table:
+    """Return rows of stored values as an Arrow table."""
+    if not rows:
+        return schema.empty_table()
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
 class Values:
     """Rows of one table in and out of stored form.
 
@@ -180,8 +189,12 @@ class Values:
         """Return one value, NULL included, in stored form."""
         if value is None:
             return None
-        if column.kind is ColumnKind.UUID and type(value) is uuid.UUID:
+        given = type(value)
+        if given is uuid.UUID and column.kind is ColumnKind.UUID:
             return value.bytes
+        if given is str and column.kind in STRINGS and value.isascii():
+            if column.length is None or len(value) <= column.length:
+                return value
         stored = to_stored(column, value, self._codecs)
         if self._nan_is_null and stored.__class__ is float and math.isnan(stored):
             return None
@@ -276,14 +289,7 @@ class Values:
 
     def table(self, rows: Sequence[Sequence[Any]]) -> pa.Table:
         """Return whole stored rows as an Arrow table."""
-        schema = self.spec.arrow_schema
-        if not rows:
-            return schema.empty_table()
-        arrays = [
-            pa.array(values, field.type)
-            for values, field in zip(zip(*rows, strict=True), schema, strict=True)
-        ]
-        return pa.Table.from_arrays(arrays, schema=schema)
+        return columnar(self.spec.arrow_schema, rows)
 
     def python_rows(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
         """Return stored rows of some columns as dicts of Python values."""
@@ -294,6 +300,13 @@ class Values:
                 for name, value, decode in zip(names, row, decoders, strict=True)
             }
             for row in rows
+        ]
+
+    def python_row(self, row: Sequence[Any]) -> list[Any]:
+        """Return a whole stored row as Python values."""
+        return [
+            value if value is None or decode is None else decode(value)
+            for value, decode in zip(row, self._decoders, strict=True)
         ]
 
     def python_columns(self, columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Base", "Hits", "Match", "choose_path", "hits_of", "live_only", "load_base", "rows_of"]
+__all__ = ["Base", "Hits", "Match", "choose_path", "hits_of", "live_only", "load_base", "point", "rows_of"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arrowopaque.format.manifest import DataFile, IndexFile, TableManifest, check_manifest, decode_key
-from arrowopaque.format.spec import TableSpec
+from arrowopaque.format.manifest import DataFile, IndexFile, Key, TableManifest, check_manifest, decode_key
+from arrowopaque.format.spec import ColumnKind, TableSpec
+from arrowopaque.format.values import columnar
 from arrowopaque.format.where import In, Prefix, Term, Where, mask, prefix_end
 from arrowopaque.store.datafile import Positions, SortedFile, comparable, distinct
 from arrowopaque.store.volume import Volume
@@ -46,6 +47,22 @@ def choose_path(spec: TableSpec, where: Where) -> tuple[Term, tuple[str, ...]] |
     return None
 
 
+_FEW = 8
+"""Values that are cheaper to look up one by one than together."""
+
+
+def point(spec: TableSpec, where: Where) -> tuple[tuple[str, ...], Sequence[Any]] | None:
+    """Return the sorted columns and the few values of the first of them that
+    ``where`` asks for, if that is all it does.
+    """
+    if len(where) != 1 or not isinstance(where[0], In) or len(where[0].values) > _FEW:
+        return None
+    path = choose_path(spec, where)
+    if path is None or spec.by_name[where[0].column].kind is ColumnKind.FLOAT:
+        return None
+    return path[1], where[0].values
+
+
 class Base:
     """The immutable part of a table.
 
@@ -65,8 +82,10 @@ class Base:
         self.manifest = manifest
         self.files = [file for _, file in manifest.files()] if manifest else []
         keys = [(decode_key(spec, file.min), decode_key(spec, file.max)) for file in self.files]
+        self._ends = [(least[0], most[0]) for least, most in keys]
         self._least = self._leading([least[0] for least, _ in keys])
         self._most = self._leading([most[0] for _, most in keys])
+        self._opened: dict[str, SortedFile] = {}
 
     def _leading(self, values: list[Any]) -> npt.NDArray[Any]:
         if not self.spec.primary_key:
@@ -80,13 +99,19 @@ class Base:
 
     def open(self, file: DataFile) -> SortedFile:
         """Return a data file for reading."""
-        leading = self.spec.key_schema.field(0)
-        return SortedFile(self.volume.store, file, leading.name, leading.type, self.volume.cache)
+        return self._open(file, self.spec.primary_key[0])
 
     def open_index(self, index: IndexFile) -> SortedFile:
         """Return an index file for reading."""
-        leading = self.spec.arrow_schema.field(index.columns[0])
-        return SortedFile(self.volume.store, index, leading.name, leading.type, self.volume.cache)
+        return self._open(index, index.columns[0])
+
+    def _open(self, entry: DataFile | IndexFile, leading: str) -> SortedFile:
+        file = self._opened.get(entry.path)
+        if file is None:
+            kind = self.spec.by_name[leading].arrow_type
+            file = SortedFile(self.volume.store, entry, leading, kind, self.volume.cache)
+            self._opened[entry.path] = file
+        return file
 
     def around(self, keys: pa.Table) -> list[DataFile]:
         """Return the files between whose least and greatest key one of
@@ -119,6 +144,52 @@ class Base:
                 positions = self._by_index(entry, columns, low, high, wanted)
             positions = file.alive(positions)
             yield from self._filtered(file, positions, rest, names)
+
+    def rows_with(
+        self, columns: tuple[str, ...], value: Any, names: Sequence[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the live rows, as tuples of ``names``, whose first column of
+        ``columns`` is ``value``.
+
+        Parameters
+        ----------
+        columns
+            The primary key, or a set of columns that is kept sorted.
+        value
+            In stored form, not NULL.
+        names
+            The columns to return.
+        """
+        if columns == self.spec.primary_key:
+            for entry in self._files_with(value):
+                file = self.open(entry)
+                yield from (file.row(group, at, names) for group, at in file.find(value))
+            return
+        for entry in self.files:
+            index = next(index for index in entry.indexes if index.columns == columns)
+            if index.rows:
+                found = self.open_index(index)
+                for group, at in found.find(value):
+                    (position,) = found.row(group, at, [POSITION])
+                    yield from self.open(entry).row_at(position, names)
+
+    def existing(self, keys: Sequence[Key]) -> set[Key]:
+        """Return those of some primary keys that live rows have."""
+        key = self.spec.primary_key
+        if not self.files or not keys:
+            return set()
+        if len(keys) > _FEW or self.spec.columns[self.spec.key_positions[0]].kind is ColumnKind.FLOAT:
+            found = self.matching(key, columnar(self.spec.key_schema, keys), key)
+            return {row for match in found for row in rows_of(match.rows)}
+        leading = {given[0] for given in keys} - {None}
+        return {row for value in leading for row in self.rows_with(key, value, key)}.intersection(keys)
+
+    def _files_with(self, value: Any) -> Iterator[DataFile]:
+        if len(self.files) <= _FEW:
+            ends = zip(self.files, self._ends, strict=True)
+            return (file for file, (low, high) in ends if low <= value <= high)
+        inside = (self._least <= value) & (self._most >= value)
+        return (self.files[i] for i in np.flatnonzero(inside))
 
     def _bounds_of(self, term: Term) -> tuple[Any, Any, npt.NDArray[Any] | None]:
         if isinstance(term, Prefix):

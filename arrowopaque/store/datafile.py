@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Positions", "SortedFile", "comparable", "distinct"]
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -127,6 +128,31 @@ class SortedFile:
                 found.append(_expand(left[hit], count[hit]) + offsets[group])
         return np.concatenate(found) if found else NONE
 
+    def find(self, value: Any) -> Iterator[tuple[int, int]]:
+        """Yield where the leading column is ``value`` and the row is not
+        deleted, as (row group, place in it).
+        """
+        bounds, groups = self._bounds(), range(self.object.groups)
+        if bounds is not None:
+            groups = range(
+                int(bounds[1].searchsorted(value, "left")), int(bounds[0].searchsorted(value, "right"))
+            )
+        deleted = self.deleted()
+        for group, keys in self._keys(groups):
+            for at in range(int(keys.searchsorted(value, "left")), int(keys.searchsorted(value, "right"))):
+                if not len(deleted) or not _holds(deleted, self.object.offsets[group] + at):
+                    yield group, at
+
+    def row(self, group: int, at: int, names: Sequence[str]) -> tuple[Any, ...]:
+        """Return some columns of one row."""
+        return tuple([array[at].as_py() for array in self.object.group(group, names)])
+
+    def row_at(self, position: int, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the row at a position unless it is deleted."""
+        if not _holds(self.deleted(), position):
+            group = bisect_right(self.object.offsets, position) - 1
+            yield self.row(group, position - self.object.offsets[group], names)
+
     def locate_range(self, low: Any, high: Any | None) -> Positions:
         """Return where the leading column is in ``[low, high)``."""
         ends = (
@@ -193,6 +219,11 @@ class SortedFile:
         if not len(deleted) or not len(positions):
             return positions
         return positions[~np.isin(positions, deleted, assume_unique=True)]
+
+
+def _holds(positions: Positions, position: int) -> bool:
+    at = int(positions.searchsorted(position))
+    return at < len(positions) and int(positions[at]) == position
 
 
 def _expand(starts: npt.NDArray[Any], counts: npt.NDArray[Any]) -> Positions:

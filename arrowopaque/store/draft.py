@@ -83,8 +83,7 @@ class TableDraft:
 
     def snapshot(self) -> Snapshot:
         """Return what the transaction sees."""
-        rows = self._values.table([row for row, _ in self._rows.values()])
-        return Snapshot(self._base, rows, key_table(self.spec, list(self._gone)) if self._gone else None)
+        return Snapshot(self._base, [row for row, _ in self._rows.values()], self._gone)
 
     # Small writes stay in memory until the commit.
 
@@ -165,7 +164,7 @@ class TableDraft:
         """Delete what ``selection`` names."""
         key = list(self.spec.primary_key)
         found = {k for match in selection.matches(self._base, key) for k in rows_of(match.rows.select(key))}
-        snapshot = Snapshot(load_base(self._volume, self.spec, None), self.snapshot().delta)
+        snapshot = Snapshot(load_base(self._volume, self.spec, None), self.snapshot().rows)
         names = list(dict.fromkeys([*key, *selection.columns]))
         mine: set[Key] = set()
         for batch in snapshot.batches(selection.where, names):

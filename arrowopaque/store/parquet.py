@@ -299,6 +299,15 @@ class ParquetObject:
         """Return one decoded column of one row group."""
         return self.columns([group], [name])[group, name]
 
+    def group(self, group: int, names: Sequence[str]) -> list[pa.Array]:
+        """Return decoded columns of one row group, cached."""
+        path, cache = self.entry.path, self._cache
+        arrays = [cache.get((path, group, name)) for name in names]
+        if any(array is None for array in arrays):
+            found = self.columns([group], names)
+            return [found[group, name] for name in names]
+        return arrays
+
     def columns(self, groups: Sequence[int], names: Sequence[str]) -> dict[tuple[int, str], pa.Array]:
         """Return decoded columns of row groups, cached."""
         result: dict[tuple[int, str], pa.Array] = {}

@@ -14,7 +14,7 @@ from arrowopaque.format.values import RejectedValueError, Values
 from arrowopaque.format.where import In, Prefix, Term
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.parquet import to_exact
-from arrowopaque.store.rows import Row, to_rows
+from arrowopaque.store.rows import Row, to_few_rows, to_rows
 from arrowopaque.store.table import Snapshot
 
 
@@ -278,8 +278,13 @@ class Records:
         terms = self._terms(where)
         if terms is None:
             return
+        snapshot = self._backend.snapshot(terms)
+        few = snapshot.few(terms)
+        if few is not None:
+            yield to_few_rows(self._values, few)
+            return
         empty = True
-        for table in self._backend.snapshot(terms).batches(terms, self._values.spec.names):
+        for table in snapshot.batches(terms, self._values.spec.names):
             empty = False
             yield to_rows(self._values, table)
         if empty:

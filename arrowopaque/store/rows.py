@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Row", "to_rows"]
+__all__ = ["Row", "to_few_rows", "to_rows"]
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -49,6 +49,12 @@ class Row(Mapping[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Row, (dict(self._columns), tuple(self._values))
+
+
+def to_few_rows(values: Values, rows: Iterable[Sequence[Any]]) -> list[Row]:
+    """Return stored rows that have all columns of their spec."""
+    positions = values.spec.positions
+    return [Row(positions, values.python_row(row)) for row in rows]
 
 
 def to_rows(values: Values, table: pa.Table) -> list[Row]:

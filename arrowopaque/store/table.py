@@ -13,9 +13,10 @@ __all__ = [
     "key_table",
 ]
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -23,9 +24,10 @@ import pyarrow as pa
 from arrowopaque import clock
 from arrowopaque.format.manifest import Key, TableManifest
 from arrowopaque.format.spec import TableSpec
+from arrowopaque.format.values import columnar
 from arrowopaque.format.where import In, Where, mask
 from arrowopaque.store.apply import Stage, sort_rows
-from arrowopaque.store.base import Base, live_only
+from arrowopaque.store.base import Base, live_only, point
 from arrowopaque.store.volume import Volume
 
 
@@ -139,25 +141,50 @@ def is_intact(volume: Volume, staged: Stage, passed: bool) -> bool:
     return all(volume.store.size(path) is not None for path in staged.objects())
 
 
-def key_table(spec: TableSpec, keys: Sequence[Key]) -> pa.Table:
+def key_table(spec: TableSpec, keys: Collection[Key]) -> pa.Table:
     """Return primary keys as an Arrow table."""
-    schema = spec.key_schema
-    if not keys:
-        return schema.empty_table()
-    columns = zip(*keys, strict=True)
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return columnar(spec.key_schema, keys)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """One consistent state of a table; later changes do not show in it."""
 
     base: Base
-    delta: pa.Table
-    """Delta rows, at least those that the reader asks for."""
-    gone: pa.Table | None = None
+    rows: Sequence[tuple[Any, ...]]
+    """Delta rows in stored form, at least those that the reader asks for."""
+    buried: Collection[Key] = ()
     """Tombstones, at least those that concern the reader."""
+
+    @cached_property
+    def delta(self) -> pa.Table:
+        """The delta rows."""
+        return columnar(self.base.spec.arrow_schema, self.rows)
+
+    @cached_property
+    def gone(self) -> pa.Table | None:
+        """The tombstones, if there are any."""
+        return key_table(self.base.spec, self.buried) if self.buried else None
+
+    def few(self, where: Where) -> list[tuple[Any, ...]] | None:
+        """Return the rows that satisfy ``where`` in stored form, if it asks
+        for so few that Arrow's tables would cost more than the rows.
+
+        They come in the order of the primary key.
+        """
+        asked = point(self.base.spec, where)
+        if asked is None:
+            return None
+        columns, values = asked
+        key, lead = self.base.spec.key_positions, self.base.spec.positions[columns[0]]
+        rows = [row for row in self.rows if row[lead] in values]
+        for value in values:
+            for row in self.base.rows_with(columns, value, self.base.spec.names):
+                if not self.buried or tuple(row[i] for i in key) not in self.buried:
+                    rows.append(row)
+        if len(rows) > 1:
+            rows.sort(key=lambda row: [row[i] for i in key])
+        return rows
 
     def batches(self, where: Where, names: Sequence[str]) -> Iterator[pa.Table]:
         """Yield the rows that satisfy ``where``.
