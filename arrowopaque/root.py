@@ -14,13 +14,16 @@ from arrowopaque.format.receipt import Staged
 from arrowopaque.format.values import NO_CODECS, Codecs, Values
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
+from arrowopaque.maintain.recover import Recovery, recover_root
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_root
 from arrowopaque.maintain.verify import check_chain, check_published, verify_tables
+from arrowopaque.objects.opening import open_store
 from arrowopaque.store.records import Records
 from arrowopaque.store.root import Root
 from arrowopaque.store.rooted import RootedFiles, RootedTable
 from arrowopaque.store.staging import TakenReport, commit_staged, stage_rows
 from arrowopaque.store.table import Snapshot
+from arrowopaque.store.volume import open_volume
 
 if TYPE_CHECKING:
     from arrowopaque.query import Relation
@@ -156,6 +159,33 @@ class StoreRoot(Root):
         self.check_writeable()
         seconds = self.volume.options.retention if retention is None else retention
         return vacuum_root(self, seconds, dry_run=dry_run)
+
+    @staticmethod
+    def recover(uri: str, *, dry_run: bool = True) -> Recovery:
+        """Go back to the newest sound manifest of a root that cannot be read.
+
+        Parameters
+        ----------
+        uri
+            The root; nobody should write to it meanwhile.
+        dry_run
+            Whether to change nothing, but tell what would be dropped.
+
+        Returns
+        -------
+        recovery
+            The manifest kept and the commits dropped.
+
+        Raises
+        ------
+        CorruptStoreError
+            No sound manifest is left.
+        ConfigurationError
+            The store belongs to a registry: recover through its manager.
+        """
+        return recover_root(
+            open_volume(open_store(uri, writeable=not dry_run), binding="root"), dry_run=dry_run
+        )
 
     def verify(self, level: str = Level.FULL, *, raising: bool = True) -> VerifyReport:
         """Prove the store sound, as far as reads see it.

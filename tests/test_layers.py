@@ -25,7 +25,7 @@ _LAYERS: list[dict[str, str]] = [
     {"store": "cache parquet datafile volume catalog"},
     {"store": "base apply"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
-    {"maintain": "flush compact vacuum findings contents unique verify publish", "": "query"},
+    {"maintain": "flush compact vacuum findings contents unique verify recover publish", "": "query"},
     {"": "root"},
     {
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "

@@ -44,6 +44,7 @@ _CATALOG = ddl.TableSpec(
     [
         ddl.FieldSpec("table_name", dtype=sqlalchemy.String, length=128, primaryKey=True),
         ddl.FieldSpec("manifest", dtype=sqlalchemy.Text, nullable=False),
+        ddl.FieldSpec("parent", dtype=sqlalchemy.Text, nullable=False),
         ddl.FieldSpec("fence", dtype=sqlalchemy.BigInteger, nullable=False),
         ddl.FieldSpec("spec", dtype=sqlalchemy.Text, nullable=False),
     ]
@@ -198,5 +199,7 @@ class Catalog:
             return
         text = json.dumps(spec.model_dump(mode="json", exclude_defaults=True))
         self._db.sync(
-            self._table, keys={"table_name": table}, extra={"manifest": "", "fence": 0, "spec": text}
+            self._table,
+            keys={"table_name": table},
+            extra={"manifest": "", "parent": "", "fence": 0, "spec": text},
         )

@@ -216,7 +216,12 @@ class RegistryTable:
     def raise_fence(self) -> None:
         """Let every commit find out that a vacuum has listed the store."""
         with self.exclusive() as held:
-            self.sql.raise_fence(held.cursor, self.name)
+            held.raise_fence()
+
+    def ancestor(self) -> str | None:
+        """Return the manifest that was current before, as far as known."""
+        with host.reading(self.db) as cursor:
+            return self.sql.ancestor(cursor, self.name)
 
     @contextmanager
     def exclusive(self) -> Iterator[_Exclusive]:
@@ -270,6 +275,16 @@ class _Exclusive:
         for source, keys in ((sql.names.delta, rows), (sql.names.tombstones, tombstones)):
             for start in range(0, len(keys), _CHUNK):
                 sql.delete_keys(self.cursor, source, list(keys[start : start + _CHUNK]))
+
+    def state(self) -> DeltaState:
+        return self._table._state(self.cursor.execute(*self._table.sql.read(self._table.name, [])).rows())
+
+    def bury(self, keys: Sequence[Key]) -> None:
+        for start in range(0, len(keys), _CHUNK):
+            self._table.sql.bury(self.cursor, list(keys[start : start + _CHUNK]), clock.new_stamp())
+
+    def raise_fence(self) -> None:
+        self._table.sql.raise_fence(self.cursor, self._table.name)
 
     def swap(self, old: str | None, new: str) -> None:
         if not self._table.sql.swap(self.cursor, self._table.name, old, new):

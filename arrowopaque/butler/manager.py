@@ -23,6 +23,7 @@ from arrowopaque.butler.registry import RegistryBinding
 from arrowopaque.butler.rooted import RootBinding
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
 from arrowopaque.maintain.findings import Level, VerifyReport
+from arrowopaque.maintain.recover import Recovery
 from arrowopaque.options import Options
 from arrowopaque.root import StoreRoot
 
@@ -172,6 +173,29 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
             Whether to delete nothing, but tell what would be, and why.
         """
         return self._binding.vacuum(retention, dry_run=dry_run)
+
+    def recover(self, *, dry_run: bool = True) -> dict[str, Recovery]:
+        """Go back to the newest sound manifest of each table.
+
+        What is in the delta stays, and takes the place of rows that come
+        back.
+
+        Parameters
+        ----------
+        dry_run
+            Whether to change nothing, but tell what would be dropped.
+
+        Returns
+        -------
+        recoveries
+            The manifest kept and the commits dropped, by table.
+
+        Raises
+        ------
+        CorruptStoreError
+            No sound manifest of a table is left.
+        """
+        return self._binding.recover(dry_run=dry_run)
 
     def verify(self, level: str = Level.FULL, *, raising: bool = True) -> VerifyReport:
         """Prove the store sound.

@@ -25,6 +25,7 @@ from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport, flush
 from arrowopaque.maintain.publish import publish_entries
+from arrowopaque.maintain.recover import Recovery, recover_table
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_leftovers, vacuum_table
 from arrowopaque.maintain.verify import check_published, verify_tables
 from arrowopaque.options import Options
@@ -234,14 +235,17 @@ class RegistryBinding:
         for name, spec in specs.items():
             self.register(name, to_lsst(spec))
 
-    def _maintain(self, names: Sequence[str], action: Callable[[RegistryTable], Report]) -> dict[str, Report]:
+    def _maintain(
+        self, names: Sequence[str], action: Callable[[RegistryTable], Report], *, dry_run: bool = False
+    ) -> dict[str, Report]:
         """Do something to all or some tables, then publish the outcome."""
         reports = {}
         for name in names or self.names():
             with self.maintained(name) as table:
                 if table.spec.primary_key:
                     reports[name] = action(table)
-        publish_entries(self.volume, self.entries())
+        if not dry_run:
+            publish_entries(self.volume, self.entries())
         return reports
 
     def flush(self, *names: str) -> dict[str, FlushReport]:
@@ -255,10 +259,19 @@ class RegistryBinding:
     def vacuum(self, retention: float | None, *, dry_run: bool) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""
         seconds = self.volume.options.retention if retention is None else retention
-        reports = self._maintain((), lambda table: vacuum_table(table, seconds, dry_run=dry_run))
+
+        def act(table: RegistryTable) -> VacuumReport:
+            return vacuum_table(table, seconds, dry_run=dry_run)
+
+        reports = self._maintain((), act, dry_run=dry_run)
         if not dry_run:
             vacuum_leftovers(self.volume, seconds)
         return reports
+
+    def recover(self, *, dry_run: bool) -> dict[str, Recovery]:
+        """Go back to sound manifests; see the manager."""
+        found = self._maintain((), lambda table: recover_table(table, dry_run=dry_run), dry_run=dry_run)
+        return {name: recovery for name, recovery in found.items() if recovery is not None}
 
     def verify(self, level: Level, *, raising: bool) -> VerifyReport:
         """Prove the store sound; see the manager."""

@@ -20,6 +20,7 @@ from arrowopaque.format.values import Values
 from arrowopaque.maintain.compact import CompactReport
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport
+from arrowopaque.maintain.recover import Recovery
 from arrowopaque.maintain.vacuum import VacuumReport
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.calls import Call, Mode, Selection
@@ -138,6 +139,11 @@ class RootBinding:
         """Delete files that nothing needs any more."""
         with _as_sql_raises():
             return {"": self._root.vacuum(retention, dry_run=dry_run)}
+
+    def recover(self, *, dry_run: bool) -> dict[str, Recovery]:
+        """Go back to a sound manifest; see the manager."""
+        with _as_sql_raises():
+            return {"": type(self._root).recover(self._root.uri, dry_run=dry_run)}
 
     def verify(self, level: Level, *, raising: bool) -> VerifyReport:
         """Prove the store sound; see the manager."""

@@ -219,11 +219,16 @@ class Dialect(ABC):
         """Compare-and-swap the catalog row."""
         mark = self.mark
         cursor.execute(
-            f"UPDATE {self.names.catalog} SET manifest = {mark} "
+            f"UPDATE {self.names.catalog} SET parent = manifest, manifest = {mark} "
             f"WHERE table_name = {mark} AND manifest = {mark}",
             (new, table, old or ""),
         )
         return cursor.rowcount == 1
+
+    def ancestor(self, cursor: Cursor, table: str) -> str | None:
+        """Return the manifest that the last swap took the place of."""
+        statement = f"SELECT parent FROM {self.names.catalog} WHERE table_name = {self.mark}"
+        return cursor.execute(statement, (table,)).rows()[0][0] or None
 
     def raise_fence(self, cursor: Cursor, table: str) -> None:
         """Count a vacuum in the catalog row."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TableReport", "VerifyReport", "check_chain", "check_published", "verify_tables"]
+__all__ = ["check_chain", "check_objects", "check_published", "unremembered", "verify_tables"]
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -111,7 +111,7 @@ def _snapshot(name: str, snapshot: Snapshot, base: Base, level: Level) -> Iterat
             RECOVER,
         )
         return
-    broken = list(_objects(base, name))
+    broken = list(check_objects(base, name))
     yield from broken
     if level is Level.FULL and not broken:
         yield from _contents(name, snapshot, base)
@@ -127,7 +127,7 @@ def _reread(base: Base) -> Base:
     return Base(volume, base.spec, manifest)
 
 
-def _objects(base: Base, name: str) -> Iterator[Finding]:
+def check_objects(base: Base, name: str) -> Iterator[Finding]:
     """Check that every object is there, of its size and with its footer."""
     store = base.volume.store
     sizes = {info.path: info.size for info in store.list(names.table_folder(name))} if base.files else {}

@@ -14,6 +14,7 @@ from arrowopaque import clock
 from arrowopaque.errors import (
     ConfigurationError,
     ConflictError,
+    CorruptStoreError,
     ObjectMissingError,
     ReadOnlyError,
     RootInUseError,
@@ -333,6 +334,10 @@ class Root:
                 if newer.commit == commit:
                     return self._landed(newer)
                 head = newer
+            if head.stub:
+                raise CorruptStoreError(
+                    f"{self.uri}: the newest manifest, {head.version}, is a stub: recover"
+                )
             if head.floor > staged_at:
                 restage()
                 staged_at = head.version

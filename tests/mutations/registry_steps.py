@@ -265,11 +265,11 @@ BULK = (
         "butler/sql.py",
         """        mark = self.mark
         cursor.execute(
-            f"UPDATE {self.names.catalog} SET manifest""",
+            f"UPDATE {self.names.catalog} SET parent""",
         """        mark = self.mark
         cursor.execute(f"UPDATE {self.names.catalog} SET fence = fence")
         cursor.execute(
-            f"UPDATE {self.names.catalog} SET manifest""",
+            f"UPDATE {self.names.catalog} SET parent""",
         (f"{_COUNTEREXAMPLES}::test_7_bulk_into_one_table_and_flush_of_another",),
     ),
 )
