@@ -342,6 +342,9 @@ def _append(chain: _Chain, kept: MetaTable) -> MetaTable:
         writer=socket.gethostname(),
         # Whatever was staged before has to be staged again.
         floor=version,
+        # A dropped link may have been a vacuum's; the receipts of dropped links can be taken again.
+        swept=chain.volume.store.now(),
+        taken=kept.version if kept.receipts else kept.taken,
         tables=kept.tables,
     )
     if FileChain(chain.volume).append(link) is not Outcome.COMMITTED:
