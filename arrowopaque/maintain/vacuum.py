@@ -157,21 +157,21 @@ def vacuum_table(table: MaintainedTable, retention: float, *, dry_run: bool = Fa
     if old and dry_run:
         named = _named(volume, _retained(volume, table.current().manifest, listing, cutoff))
         return _report(_described(old[path] for path in old if path not in named), dry_run=True)
-    if old:
-        # A commit whose files are in the listing will see this and look
-        # whether they are still there.
-        table.raise_fence()
-    while old:
-        try:
+    try:
+        if old:
+            # A commit whose files are in the listing will see this and look
+            # whether they are still there.
+            table.raise_fence()
+        while old:
             with table.exclusive() as held:
                 named = _named(volume, _retained(volume, held.current().manifest, listing, cutoff))
                 doomed = [path for path in old if path not in named][:_AT_ONCE]
                 volume.store.delete(doomed)
-        except ConflictError:
-            return _report(freed, busy=True)
-        if not doomed:
-            break
-        freed += _described(old.pop(path) for path in doomed)
+            if not doomed:
+                break
+            freed += _described(old.pop(path) for path in doomed)
+    except ConflictError:
+        return _report(freed, busy=True)
     return _report(freed, dry_run=dry_run)
 
 

@@ -309,3 +309,23 @@ def test_vacuum_beside_the_swap_of_a_flush(postgres: RegistrySubject, crew: Crew
     in_use.let_go()
     cleaning.result()
     assert_sound(postgres, [*rows([1, 2]), row(3)])
+
+
+def test_vacuum_leaves_a_table_in_use_alone(postgres: RegistrySubject) -> None:
+    """It says so, and goes on with the others."""
+    for name in ("a", "b"):
+        table = table_of(postgres, name)
+        table.insert(*rows([1, 2]))
+        table.insert(*rows([3, 4]))
+    ours(postgres).compact()
+    postgres.repository.option_values["lock_timeout"] = 0
+    impatient, other = postgres.second(), postgres.second()
+    theirs = table_of(other, "a")
+    with other.transaction():
+        theirs.insert(row(9))
+        reports = vacuum(impatient)
+    assert reports["a"].busy
+    assert not reports["a"].objects
+    assert not reports["b"].busy
+    assert reports["b"].objects > 0
+    assert vacuum(postgres)["a"].objects > 0
