@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from arrowopaque import StoreRoot
+from arrowopaque import ArrowOpaqueTableStorageManager, StoreRoot
+from arrowopaque.butler.host import opaque_manager
 
 SEED = "resource://arrowopaque/butler/config/registry.yaml"
 RECORDS = "file_datastore_records"
@@ -125,12 +126,6 @@ def artifacts(root: Path) -> int:
     return sum(1 for folder in root.glob("demo/*") for path in folder.rglob("*") if path.is_file())
 
 
-def opaque_manager(butler: Butler) -> Any:
-    """Return the manager of opaque tables, which a Butler keeps private."""
-    registry: Any = butler._registry  # type: ignore[attr-defined]  # no public way
-    return registry._managers.opaque
-
-
 QUESTIONS = {
     "bytes by storage class": (
         "SELECT storage_class, count(*), sum(file_size) FROM {records} GROUP BY 1 ORDER BY 1"
@@ -189,7 +184,7 @@ def ask_sql(root: Path, runs: dict[bytes, str], outcome: Outcome) -> None:
 
 def ask_duckdb(butler: Butler, root: Path, runs: dict[bytes, str], outcome: Outcome) -> None:
     """Flush, ask, and ask again without the registry."""
-    manager = opaque_manager(butler)
+    manager = ArrowOpaqueTableStorageManager.of_butler(butler)
     with outcome.timed("flush"):
         manager.flush()
     with outcome.timed("compact, vacuum, verify"):
@@ -242,7 +237,9 @@ def prune(butler: Butler, root: Path, refs: list[DatasetRef], outcome: Outcome) 
         butler.pruneDatasets(gone, purge=True, unstore=True, disassociate=True)
     outcome.facts["files after the prune"] = artifacts(root)
     outcome.facts["still stored"] = sum(butler.stored_many(left).values())
-    outcome.facts["rows"] = sum(len(batch) for batch in opaque_manager(butler)[RECORDS].fetch_batches())
+    manager = opaque_manager(butler)
+    assert manager is not None, "a repository with a registry has one"
+    outcome.facts["rows"] = sum(len(batch) for batch in manager[RECORDS].fetch_batches())
     names = ("files after the prune", "still stored", "rows")
     outcome.expected |= dict.fromkeys(names, len(refs) - len(gone))
     ((trashed,),) = sql_query(root, "SELECT count(*) FROM dataset_location_trash")

@@ -2,8 +2,8 @@
 
 ``Database`` has no public way to a connection. The hot path needs the driver's
 cursor (ten times cheaper than a SQLAlchemy statement), so this module, and no
-other, touches ``_transaction``, ``_session_connection``, ``_engine`` and
-``_metadata``; a test pins them over the supported releases.
+other, touches ``_transaction``, ``_session_connection``, ``_engine``,
+``_metadata`` and a Butler's ``_registry``; tests pin them over the releases.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ __all__ = [
     "Cursor",
     "forget_table",
     "on_disposal",
+    "opaque_manager",
     "quote",
     "reading",
     "reading_at_one_moment",
@@ -25,7 +26,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from typing import Any, Protocol
 
 import sqlalchemy
-from lsst.daf.butler.registry.interfaces import Database
+from lsst.daf.butler.registry.interfaces import Database, OpaqueTableStorageManager
 
 
 class _DriverCursor(Protocol):
@@ -391,3 +392,9 @@ def sqlite_file(db: Database) -> str | None:
     """Return the file of a SQLite database, `None` for one in memory."""
     filename: str | None = getattr(db, "filename", None)
     return filename
+
+
+def opaque_manager(butler: object) -> OpaqueTableStorageManager | None:
+    """Return a Butler's manager, `None` if it has no database of its own."""
+    managers = getattr(getattr(butler, "_registry", None), "_managers", None)
+    return getattr(managers, "opaque", None)

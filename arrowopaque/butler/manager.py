@@ -11,7 +11,7 @@ __all__ = ["ArrowOpaqueTableStorageManager"]
 
 from typing import Any, ClassVar, Self
 
-from lsst.daf.butler import ddl
+from lsst.daf.butler import Butler, ddl
 from lsst.daf.butler.registry.interfaces import (
     Database,
     OpaqueTableStorageManager,
@@ -19,9 +19,11 @@ from lsst.daf.butler.registry.interfaces import (
     VersionTuple,
 )
 
+from arrowopaque.butler.host import opaque_manager
 from arrowopaque.butler.registry import RegistryBinding
 from arrowopaque.butler.rooted import RootBinding
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
+from arrowopaque.errors import ConfigurationError
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.recover import Recovery
 from arrowopaque.options import Options
@@ -79,6 +81,27 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
             return cls(RootBinding(db), registry_schema_version)
         assert context is not None, "a database needs the context of declareStaticTables"
         return cls(RegistryBinding.initialize(db, context, cls.options), registry_schema_version)
+
+    @classmethod
+    def of_butler(cls, butler: Butler) -> Self:
+        """Return the manager of an open repository, for maintenance and bulk
+        questions.
+
+        Parameters
+        ----------
+        butler
+            The repository; maintenance needs a writeable one.
+
+        Raises
+        ------
+        ConfigurationError
+            The repository has another manager, or is behind a server.
+        """
+        manager = opaque_manager(butler)
+        if isinstance(manager, cls):
+            return manager
+        keeper = "no manager of opaque tables" if manager is None else manager.extensionName()
+        raise ConfigurationError(f"{butler} has {keeper}: it was not created with {cls.extensionName()}")
 
     def clone(self, db: Database | StoreRoot) -> Self:
         """Return an independent manager bound to another database or root.

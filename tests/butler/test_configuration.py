@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +16,7 @@ from lsst.daf.butler.cli.butler import cli
 from lsst.daf.butler.registry.versions import ManagerMismatchError
 
 import arrowopaque
+from arrowopaque import ArrowOpaqueTableStorageManager, ConfigurationError
 from tests.support.butlers import RECORDS, content, make_inputs, manager_of
 
 SEED = "resource://arrowopaque/butler/config/registry.yaml"
@@ -188,3 +190,14 @@ def test_readme_names_the_packaged_configuration() -> None:
     text = README.read_text()
     assert f"butler create REPO --seed-config {SEED}" in text
     assert f'Butler.makeRepo("REPO", config="{SEED}")' in text
+
+
+def test_manager_of_an_open_repository(tmp_path: Path, open_butler: Callable[..., Butler]) -> None:
+    Butler.makeRepo(str(tmp_path / "ours"), config=SEED)
+    Butler.makeRepo(str(tmp_path / "default"))
+    manager = ArrowOpaqueTableStorageManager.of_butler(open_butler(str(tmp_path / "ours"), writeable=True))
+    assert manager.flush() == {name: mock.ANY for name in manager.names()}
+    with pytest.raises(ConfigurationError, match=r"has lsst\..*ByNameOpaqueTableStorageManager: it was not"):
+        ArrowOpaqueTableStorageManager.of_butler(open_butler(str(tmp_path / "default")))
+    with pytest.raises(ConfigurationError, match="has no manager of opaque tables"):
+        ArrowOpaqueTableStorageManager.of_butler(mock.Mock(spec=Butler))

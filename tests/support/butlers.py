@@ -26,6 +26,7 @@ import yaml
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset, LimitedButler
 from lsst.resources import ResourcePath
 
+from arrowopaque.butler.host import opaque_manager
 from tests.support.subjects import Kind, Placement, Site, override_options
 
 RECORDS = "file_datastore_records"
@@ -37,9 +38,8 @@ Content = dict[str, Any]
 
 
 def manager_of(butler: Butler) -> Any:
-    """Return the opaque manager of a butler, which the host keeps private."""
-    private: Any = butler
-    return private._registry._managers.opaque
+    """Return the opaque manager of a butler, ours or the default."""
+    return opaque_manager(butler)
 
 
 def datastore_of(butler: LimitedButler) -> Any:
