@@ -19,7 +19,7 @@ from arrowopaque.butler.catalog import Catalog, StaticTables, create_store
 from arrowopaque.butler.ddl import from_lsst, to_lsst, tombstone_spec, tombstone_table
 from arrowopaque.butler.delta import RegistryTable, TableHandle, VolumeSource
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
-from arrowopaque.errors import ConflictError, CorruptStoreError
+from arrowopaque.errors import ConflictError, CorruptStoreError, StoreAccessError
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
@@ -167,10 +167,11 @@ class RegistryBinding:
             with self.maintained(name) as own:
                 try:
                     flush(own.without_waiting())
-                except ConflictError:
-                    # Somebody is writing: the next client to open will do it.
+                    publish_entries(self.volume, self.entries())
+                except (ConflictError, StoreAccessError):
+                    # Somebody is writing, or the storage takes nothing now: the
+                    # next client to open will do it, and this one can read.
                     return
-            publish_entries(self.volume, self.entries())
 
     @contextmanager
     def maintained(self, name: str) -> Iterator[RegistryTable]:

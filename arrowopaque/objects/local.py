@@ -51,6 +51,7 @@ class LocalStore(CheckedStore):
         super().__init__("file://" + quote(b"/" + os.fsencode(root).lstrip(b"/")), writeable=writeable)
         self._root = os.path.realpath(root)
         self._inside = os.path.join(self._root, "")
+        self._was_there = False
 
     def local_path(self, path: str) -> str:
         """See `ObjectStore`."""
@@ -64,6 +65,7 @@ class LocalStore(CheckedStore):
 
     def _read(self, path: str) -> bytes:
         with self._reading(path), open(self._locate(path), "rb") as file:
+            self._was_there = True
             return file.read()
 
     def _read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
@@ -76,13 +78,13 @@ class LocalStore(CheckedStore):
 
     def _write(self, path: str, data: bytes) -> None:
         target = self._locate(path)
-        with self._translated(path), _staged(target, data) as temporary:
+        with self._translated(path), self._staged(target, data) as temporary:
             os.replace(temporary, target)
             _sync_folder(os.path.dirname(target))
 
     def _create(self, path: str, data: bytes) -> Put:
         target = self._locate(path)
-        with self._translated(path), _staged(target, data) as temporary:
+        with self._translated(path), self._staged(target, data) as temporary:
             created = self._link(temporary, target)
             _sync_folder(os.path.dirname(target))
         return Put.CREATED if created else Put.EXISTS
@@ -165,8 +167,34 @@ class LocalStore(CheckedStore):
                 os.unlink(self._locate(path))
 
     def _stamp(self, path: str) -> datetime:
-        with self._translated(path), _staged(self._locate(path), b"") as temporary:
+        with self._translated(path), self._staged(self._locate(path), b"") as temporary:
             return _utc(os.stat(temporary).st_mtime)
+
+    @contextmanager
+    def _staged(self, target: str, data: bytes) -> Iterator[str]:
+        """Give a durable temporary file beside ``target``, and remove it."""
+        folder = os.path.dirname(target)
+        temporary = os.path.join(folder, _TEMPORARY + new_id())
+        try:
+            try:
+                _write_durably(temporary, data)
+            except FileNotFoundError:
+                self._check_root()
+                _make_folder(folder)
+                _write_durably(temporary, data)
+            self._was_there = True
+            yield temporary
+        finally:
+            # What cannot be removed is an invisible name; the outcome of the write stands.
+            with suppress(OSError):
+                os.unlink(temporary)
+
+    def _check_root(self) -> None:
+        """Refuse to make a root anew that has been there: it is moved or not
+        mounted, and what is written in its place is lost when it comes back.
+        """
+        if self._was_there and not (os.path.isdir(self._root) and os.listdir(self._root)):
+            raise StoreAccessError(f"{self.uri} was there and is gone: mount it or move it back, then retry")
 
     @contextmanager
     def _reading(self, path: str) -> Iterator[None]:
@@ -185,24 +213,6 @@ class LocalStore(CheckedStore):
         except OSError as exc:
             advice = _ADVICE.get(exc.errno or 0, "check the file system, then retry")
             raise StoreAccessError(f"{self._name(path)}: {exc.strerror or exc}; {advice}") from exc
-
-
-@contextmanager
-def _staged(target: str, data: bytes) -> Iterator[str]:
-    """Give a durable temporary file beside ``target``, and remove it."""
-    folder = os.path.dirname(target)
-    temporary = os.path.join(folder, _TEMPORARY + new_id())
-    try:
-        try:
-            _write_durably(temporary, data)
-        except FileNotFoundError:
-            _make_folder(folder)
-            _write_durably(temporary, data)
-        yield temporary
-    finally:
-        # What cannot be removed is an invisible name; the outcome of the write stands.
-        with suppress(OSError):
-            os.unlink(temporary)
 
 
 def _write_durably(path: str, data: bytes) -> None:
