@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy
 from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
 
-from tests.faults.sweep import ours
+from tests.faults.sweep import TABLES, ours
 from tests.opaque.suite_base import assert_holds, contents
 from tests.support import specs
 from tests.support.postgres import PostgresServer
@@ -208,3 +208,76 @@ def test_server_goes_down_and_comes_back(tmp_path: Path) -> None:
         ours(client).verify()
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][-1] == rows([1, 2, 3])
+
+
+class _Trio:
+    """Clients of one repository: two in a transaction, on a table each, and one that is idle."""
+
+    def __init__(self, subject: RegistrySubject) -> None:
+        for name in TABLES:
+            subject.manager.register(name, specs.standard()).insert(*rows([1, 2, 3]))
+        subject.flush()
+        self.clients = (subject, subject.clone(), subject.second())
+        self.committing, self.writing, self.idle = self.clients
+        for name in TABLES:
+            self.idle.manager.register(name, specs.standard())
+
+    @contextmanager
+    def in_transactions(self) -> Iterator[None]:
+        """Have two transactions open inside, and a connection in the idle client's pool; then call all."""
+        t, u = (client.manager[name] for name, client in zip(TABLES, self.clients, strict=False))
+        transactions = self.committing.transaction(), self.writing.transaction()
+        for transaction, table in zip(transactions, (t, u), strict=True):
+            transaction.__enter__()
+            table.insert(*rows([11, 12, 13]))
+            table.insert(row(10))
+            table.delete(["id"], {"id": 1})
+        assert contents(self.idle.manager["t"]) == rows([1, 2, 3])
+        assert self.idle.database._engine.pool.checkedin()  # type: ignore[attr-defined]  # that of a queue
+        yield
+        self.outcomes = [
+            _outcome(lambda: transactions[0].__exit__(None, None, None)),
+            _outcome(lambda: _exit(transactions[1], lambda: u.insert(row(14)))),
+            _outcome(lambda: self.idle.manager["t"].insert(row(20))),
+            _outcome(lambda: contents(self.idle.manager["u"])),
+        ]
+
+    def go_on(self) -> dict[str, list[specs.Row]]:
+        """Let each client insert, and return what all of them find."""
+        for number, client in enumerate(self.clients):
+            for name in TABLES:
+                client.manager[name].insert(row(30 + number))
+                client.manager[name].insert(*rows([40 + 3 * number + more for more in range(3)]))
+        self.committing.flush()
+        found = [{name: contents(client.manager[name]) for name in TABLES} for client in self.clients]
+        assert found[0] == found[1] == found[2]
+        return found[0]
+
+
+def _exit(transaction: AbstractContextManager[None], last: Callable[[], None]) -> None:
+    """Leave a transaction by what a last call in it raises."""
+    with ExitStack() as stack:
+        stack.push(transaction)
+        last()
+
+
+def test_server_is_restarted_under_its_clients(tmp_path: Path) -> None:
+    with PostgresServer() as server, ExitStack() as clients, ExitStack() as transactions:
+        trios = {
+            (driver, kind): _Trio(_client(clients, server, driver, kind, tmp_path).subject)
+            for driver in DRIVERS
+            for kind in KINDS
+        }
+        for trio in trios.values():
+            transactions.enter_context(trio.in_transactions())
+        server.stop("fast")
+        server.resume()
+        transactions.close()
+        for driver in DRIVERS:
+            plain, arrow = (trios[driver, kind] for kind in KINDS)
+            assert arrow.outcomes == plain.outcomes
+            assert arrow.go_on() == plain.go_on()
+            ours(arrow.idle).verify()
+        # Both transactions were undone, and told so.
+        lost = (sqlalchemy.exc.OperationalError, True)
+        assert [trio.outcomes[:2] for trio in trios.values()] == [[lost, lost]] * 4

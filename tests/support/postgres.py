@@ -72,9 +72,12 @@ class PostgresServer:
         finally:
             shutil.rmtree(self._folder)
 
-    def stop(self) -> None:
-        """Go down at once, as in a crash: clients are told nothing."""
-        self._run("pg_ctl", "stop", "-D", self._data, "-m", "immediate", "-w")
+    def stop(self, mode: str = "immediate") -> None:
+        """Go down at once, as in a crash: clients are told nothing.
+
+        With the ``mode`` "fast" it goes down in order, and tells them so.
+        """
+        self._run("pg_ctl", "stop", "-D", self._data, "-m", mode, "-w")
 
     def resume(self) -> None:
         """Come back where it was."""
