@@ -6,8 +6,10 @@ from __future__ import annotations
 
 __all__ = ["CompactReport", "compact", "plan"]
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -17,7 +19,9 @@ from arrowopaque.format.manifest import Partition, TableManifest
 from arrowopaque.options import Options
 from arrowopaque.store.apply import Stage, StaleStageError, next_manifest, sort_rows, split_rows
 from arrowopaque.store.base import Base
-from arrowopaque.store.table import CompactedTable
+from arrowopaque.store.table import CompactedTable, Current, unless_superseded
+
+T = TypeVar("T")
 
 _TRIES = 5
 _DELETED = 0.1
@@ -53,38 +57,42 @@ def compact(table: CompactedTable) -> CompactReport:
         The table was in use, or changed during every attempt.
     """
     done = before = after = 0
-    for partition in plan(_current(table).manifest, table.volume.options):
-        pieces = _compact_partition(table, partition.number)
+    for partition in _tried(table, partial(_due, table), "its files"):
+        number = partition.number
+        pieces = _tried(table, partial(_compact_partition, table, number), f"partition {number}")
         done += 1
         before += len(partition.files)
         after += pieces
     return CompactReport(done, before, after)
 
 
-def _current(table: CompactedTable) -> Base:
-    return table.base(table.current().manifest)
-
-
-def _compact_partition(table: CompactedTable, number: int) -> int:
+def _tried(table: CompactedTable, action: Callable[[Current], T], what: str) -> T:
+    """Do something with the current files until nobody changes them meanwhile."""
     for attempt in range(_TRIES):
-        fence = table.current().fence
-        base = _current(table)
-        assert base.manifest is not None, "a partition needs a manifest"
-        found = [partition for partition in base.manifest.partitions if partition.number == number]
-        if not found:
-            return 0
-        began = clock.monotonic()
-        pieces = _rewrite(table, base, found[0])
-        staged = Stage(tuple(pieces), began)
+        now = table.current()
         try:
-            table.transform(partial(_replaced, table.name, found[0], pieces), staged, fence)
+            with unless_superseded(table, now.manifest):
+                return action(now)
         except StaleStageError:
             clock.pause(clock.backoff(attempt))
-            continue
-        return sum(len(piece.files) for piece in pieces)
-    raise ConflictError(
-        f"table {table.name!r}: partition {number} changed during every one of {_TRIES} compactions"
-    )
+    raise ConflictError(f"table {table.name!r}: {what} changed during every one of {_TRIES} compactions")
+
+
+def _due(table: CompactedTable, now: Current) -> list[Partition]:
+    return plan(table.base(now.manifest).manifest, table.volume.options)
+
+
+def _compact_partition(table: CompactedTable, number: int, now: Current) -> int:
+    """Rewrite one partition and return the number of its files."""
+    base = table.base(now.manifest)
+    assert base.manifest is not None, "a partition needs a manifest"
+    found = [partition for partition in base.manifest.partitions if partition.number == number]
+    if not found:
+        return 0
+    began = clock.monotonic()
+    pieces = _rewrite(table, base, found[0])
+    table.transform(partial(_replaced, table.name, found[0], pieces), Stage(tuple(pieces), began), now.fence)
+    return sum(len(piece.files) for piece in pieces)
 
 
 def _rewrite(table: CompactedTable, base: Base, partition: Partition) -> list[Partition]:

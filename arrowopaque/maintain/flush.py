@@ -17,7 +17,14 @@ from arrowopaque.format.manifest import Key, Partition, TableManifest
 from arrowopaque.format.values import Values
 from arrowopaque.store.apply import Stage, StaleStageError, compose, stage
 from arrowopaque.store.base import Base, Hits, hits_of, load_base
-from arrowopaque.store.table import DeltaState, Exclusive, MaintainedTable, is_intact, key_table
+from arrowopaque.store.table import (
+    DeltaState,
+    Exclusive,
+    MaintainedTable,
+    is_intact,
+    key_table,
+    unless_superseded,
+)
 
 _TRIES = 5
 
@@ -59,10 +66,11 @@ def flush(table: MaintainedTable) -> FlushReport:
 
 def _flush_once(table: MaintainedTable, state: DeltaState) -> FlushReport | None:
     for attempt in range(_TRIES):
-        staged = _stage(table, state)
         try:
-            with table.exclusive() as held:
-                return _second_phase(table, held, state, staged)
+            with unless_superseded(table, state.manifest):
+                staged = _stage(table, state)
+                with table.exclusive() as held:
+                    return _second_phase(table, held, state, staged)
         except StaleStageError:
             clock.pause(clock.backoff(attempt))
             state = table.read(table.volume.options.flush_rows)

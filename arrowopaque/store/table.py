@@ -11,10 +11,11 @@ __all__ = [
     "Snapshot",
     "is_intact",
     "key_table",
+    "unless_superseded",
 ]
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -22,11 +23,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from arrowopaque import clock
+from arrowopaque.errors import ObjectMissingError
 from arrowopaque.format.manifest import Key, TableManifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import In, Where, mask
-from arrowopaque.store.apply import Stage, sort_rows
+from arrowopaque.store.apply import Stage, StaleStageError, sort_rows
 from arrowopaque.store.base import Base, live_only, point
 from arrowopaque.store.volume import Volume
 
@@ -139,6 +141,24 @@ def is_intact(volume: Volume, staged: Stage, passed: bool) -> bool:
     if not passed and clock.monotonic() - staged.at < volume.options.retention / 2:
         return True
     return all(volume.store.size(path) is not None for path in staged.objects())
+
+
+@contextmanager
+def unless_superseded(table: CompactedTable, manifest: str | None) -> Iterator[None]:
+    """Let maintenance that has read a manifest without a lock start over if
+    a vacuum took the files that others have superseded since.
+
+    Raises
+    ------
+    StaleStageError
+        A file is gone, and the manifest is no longer current.
+    """
+    try:
+        yield
+    except ObjectMissingError as err:
+        if table.current().manifest == manifest:
+            raise
+        raise StaleStageError from err
 
 
 def key_table(spec: TableSpec, keys: Collection[Key]) -> pa.Table:

@@ -26,14 +26,12 @@ FLUSH = (
     Mutation(
         "writers do not wait for a flush's first phase",
         "maintain/flush.py",
-        """        staged = _stage(table, state)
-        try:
-            with table.exclusive() as held:
-                return""",
-        """        try:
-            with table.exclusive() as held:
-                staged = _stage(table, state)
-                return""",
+        """                staged = _stage(table, state)
+                with table.exclusive() as held:
+                    return""",
+        """                with table.exclusive() as held:
+                    staged = _stage(table, state)
+                    return""",
         (f"{_FLUSH}::test_writers_do_not_wait_for_the_first_phase",),
         "postgresql and insert",
     ),
@@ -119,6 +117,14 @@ COMPACT = (
         "            now = held.current()",
         (f"{_LOCKS}::test_compaction_does_not_make_a_bulk_write_fail",),
         models=("compact locks its swap",),
+    ),
+    Mutation(
+        "maintenance starts over if a vacuum took what others have superseded",
+        "store/table.py",
+        "        if table.current().manifest == manifest:\n            raise",
+        "        raise",
+        (f"{_LOCKS}::test_maintenance_whose_files_vacuum_took_starts_over",),
+        "sqlite",
     ),
     Mutation(
         "a compaction starts over if its partition has changed",

@@ -13,9 +13,11 @@ import sqlalchemy
 from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
 
 from arrowopaque import clock
-from arrowopaque.errors import ConflictError
+from arrowopaque.errors import ConflictError, ObjectMissingError
 from arrowopaque.maintain import compact as compact_module
+from arrowopaque.maintain import flush as flush_module
 from arrowopaque.store.apply import split_rows
+from arrowopaque.store.cache import Cache
 from tests.opaque.suite_base import assert_holds, undone
 from tests.protocol.crew import Crew, Pause, age, before, locking, ours, refused, staged, vacuum
 from tests.protocol.tables import assert_sound, ids, in_delta, in_files, table_of
@@ -329,3 +331,59 @@ def test_vacuum_leaves_a_table_in_use_alone(postgres: RegistrySubject) -> None:
     assert not reports["b"].busy
     assert reports["b"].objects > 0
     assert vacuum(postgres)["a"].objects > 0
+
+
+OVERTAKEN: dict[str, tuple[str, Callable[[RegistrySubject], Any]]] = {
+    "compact": ("_rewrite", lambda client: ours(client).compact("t")),
+    "flush": ("_stage", lambda client: client.flush("t")),
+}
+
+
+@pytest.mark.parametrize("verb", OVERTAKEN)
+def test_maintenance_whose_files_vacuum_took_starts_over(
+    subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """What it was about to read was superseded, and older than the retention."""
+    monkeypatch.setattr(Cache, "get", lambda *_: None)
+    table = _two_files(subject)
+    in_delta(table, row(9))
+    step, maintain = OVERTAKEN[verb]
+    module = {"compact": compact_module, "flush": flush_module}[verb]
+    reading = getattr(module, step)
+    freed: list[int] = []
+
+    def late(*arguments: Any) -> Any:
+        if not freed:
+            monkeypatch.setattr(module, step, reading)
+            table.delete(*ids(1, 2))
+            subject.flush("t")
+            freed.append(vacuum(subject)["t"].objects)
+        return reading(*arguments)
+
+    monkeypatch.setattr(module, step, late)
+    maintain(subject.second())
+    assert freed[0] > 0
+    assert_sound(subject, [*rows([3, 4]), row(9)])
+
+
+@pytest.mark.parametrize("verb", OVERTAKEN)
+def test_a_lost_file_ends_maintenance(
+    subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Nobody has superseded it: there is nothing to start over with."""
+    table = _two_files(subject)
+    in_delta(table, row(9))
+    step, maintain = OVERTAKEN[verb]
+    module = {"compact": compact_module, "flush": flush_module}[verb]
+    reading, calls = getattr(module, step), []
+
+    def lost(*arguments: Any) -> Any:
+        calls.append(step)
+        raise ObjectMissingError("lost")
+
+    monkeypatch.setattr(module, step, lost)
+    with pytest.raises(ObjectMissingError, match="lost"):
+        maintain(subject)
+    assert calls == [step]
+    monkeypatch.setattr(module, step, reading)
+    assert_sound(subject, [*rows(range(1, 5)), row(9)])

@@ -4,14 +4,21 @@ need: to start one takes milliseconds, not the seconds of those imports.
 
 from __future__ import annotations
 
-__all__ = ["CONTEXT"]
+__all__ = ["CONTEXT", "launch"]
 
 import multiprocessing
 import os
-from multiprocessing.context import ForkServerContext
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import Any
 
-_PRELOADED = ["tests.load.torture", "arrowopaque.butler.manager", "arrowopaque.butler.bridge"]
+_PRELOADED = [
+    "tests.load.torture",
+    "arrowopaque.butler.manager",
+    "arrowopaque.butler.bridge",
+    "arrowopaque.objects.s3",
+]
 
 
 def _context() -> ForkServerContext:
@@ -27,3 +34,18 @@ def _context() -> ForkServerContext:
 
 CONTEXT = _context()
 """Makes processes, barriers and queues."""
+
+
+def launch(target: Callable[..., None], *args: Any) -> ForkServerProcess:
+    """Start a process that has the environment of this moment; the server's
+    is that of its own start.
+    """
+    process = CONTEXT.Process(target=_within, args=(dict(os.environ), target, args), daemon=True)
+    process.start()
+    return process
+
+
+def _within(environment: dict[str, str], target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    target(*args)
