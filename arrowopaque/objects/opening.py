@@ -6,7 +6,7 @@ __all__ = ["canonical_uri", "open_store"]
 
 import os
 import re
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from arrowopaque.errors import ConfigurationError, CorruptStoreError
 from arrowopaque.format.names import check_path
@@ -34,14 +34,20 @@ def open_store(uri: str, *, writeable: bool = True) -> ObjectStore:
     ConfigurationError
         The URI is malformed, of another scheme or holds credentials.
     """
+    # What is refused is not shown, but for its scheme: it may hold credentials.
     if not uri.strip() or "\0" in uri:
-        raise ConfigurationError(f"{uri!r} is no store root; give {_SUPPORTED}")
+        raise ConfigurationError(f"a store root is neither empty nor holds a NUL; give {_SUPPORTED}")
     match = _SCHEME.match(uri)
+    if match is None and "://" in uri:
+        raise ConfigurationError(
+            f"a store root begins with its scheme, without spaces and quotes; give {_SUPPORTED}"
+        )
     if match is None:
         return LocalStore(uri, writeable=writeable)
     scheme = match[1].lower()
-    if match[2] is None or scheme not in ("file", "memory", "s3"):
-        # Only the scheme is shown: the rest may hold credentials.
+    if match[2] is None:
+        raise ConfigurationError(f"after the scheme of a store root there are two slashes; give {_SUPPORTED}")
+    if scheme not in ("file", "memory", "s3"):
         raise ConfigurationError(f"store roots that begin {match[0]} are not supported; give {_SUPPORTED}")
     return _open(scheme, uri[match.end() + 2 :], writeable)
 
@@ -53,7 +59,7 @@ def canonical_uri(uri: str) -> str:
 
 def _open(scheme: str, rest: str, writeable: bool) -> ObjectStore:
     authority, slash, path = rest.partition("/")
-    if "@" in authority or ":" in authority:
+    if {"@", ":"} & {*unquote(authority)}:
         raise ConfigurationError(
             f"a {scheme}:// root holds no credentials and no port; give credentials in the way of the client"
         )

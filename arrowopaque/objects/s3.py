@@ -12,6 +12,7 @@ __all__ = ["S3Store"]
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
@@ -21,13 +22,18 @@ from aiohttp import ClientError as HTTPError
 from botocore.exceptions import (  # type: ignore[import-untyped]  # publishes no types
     BotoCoreError,
     ClientError,
+    ConfigNotFound,
+    ConfigParseError,
+    InvalidRegionError,
     NoCredentialsError,
     PartialCredentialsError,
+    ProfileNotFound,
 )
 from s3fs import S3FileSystem
 
 from arrowopaque.clock import backoff, pause
 from arrowopaque.errors import (
+    ArrowOpaqueError,
     ConfigurationError,
     CorruptStoreError,
     ObjectMissingError,
@@ -46,8 +52,18 @@ _CONNECTIONS = 64
 
 _FOREIGN = (OSError, BotoCoreError, ClientError, HTTPError)
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
+# Complaints about the configuration whose text holds no credential.
+_HARMLESS = (ConfigNotFound, ConfigParseError, InvalidRegionError, PartialCredentialsError, ProfileNotFound)
 
-Environment = tuple[tuple[str, str], ...]
+
+@dataclass(frozen=True, slots=True)
+class _Environment:
+    """The settings of S3. They are neither shown nor pickled: some are credentials."""
+
+    values: tuple[tuple[str, str], ...] = field(repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _environment, ()
 
 
 class S3Store(CheckedStore):
@@ -72,7 +88,8 @@ class S3Store(CheckedStore):
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._environment = _environment()
-        _file_system(self._environment)
+        # Says at once what is wrong with them; the client is made when it is used.
+        _endpoint(dict(self._environment.values))
 
     @property
     def _fs(self) -> Any:
@@ -210,6 +227,8 @@ class S3Store(CheckedStore):
     def _translated(self, path: str) -> Iterator[None]:
         try:
             yield
+        except ArrowOpaqueError:
+            raise
         except _FOREIGN as exc:
             status, code = _answer(exc)
             if isinstance(exc, FileNotFoundError) and code != "NoSuchBucket":
@@ -250,31 +269,30 @@ def _advice(exc: Exception, status: int, code: str) -> str:
 
 
 # One client for all stores that see the same settings; a forked child makes its own.
-_clients: dict[tuple[int, Environment], Any] = {}
+_clients: dict[tuple[int, _Environment], Any] = {}
 
 
-def _file_system(environment: Environment) -> Any:
+def _file_system(environment: _Environment) -> Any:
     key = (os.getpid(), environment)
     found = _clients.get(key)
     # `setdefault` is atomic: of two made at once one is kept, and no lock can be forked while held.
-    return _clients.setdefault(key, _connect(dict(environment))) if found is None else found
+    return _clients.setdefault(key, _connect(dict(environment.values))) if found is None else found
 
 
-def _environment() -> Environment:
+def _environment() -> _Environment:
     settings = os.environ  # noqa: TID251  # the one place that settings of S3 are read
-    return tuple(
-        sorted(
-            (name, value)
-            for name, value in settings.items()
-            if name.startswith("AWS_") or name == "S3_ENDPOINT_URL"
+    return _Environment(
+        tuple(
+            sorted(
+                (name, value)
+                for name, value in settings.items()
+                if name.startswith("AWS_") or name == "S3_ENDPOINT_URL"
+            )
         )
     )
 
 
 def _connect(settings: Mapping[str, str]) -> Any:
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
-        if "@" in _split_url(name, settings).netloc:
-            raise ConfigurationError(f"{name} holds credentials; give them to botocore in another way")
     endpoint, session = _endpoint(settings)
     client = S3FileSystem(
         endpoint_url=endpoint,
@@ -285,12 +303,33 @@ def _connect(settings: Mapping[str, str]) -> Any:
     )
     # botocore repeats requests; s3fs has to add only the reads that broke off.
     client.retries = 2
+    problem = _failure_to_start(client)
+    if problem is not None:
+        # Not from what botocore raised, which may show lines of a credentials file.
+        raise problem
+    _split_url("the endpoint_url in botocore's configuration", client.s3.meta.endpoint_url, keys=False)
     return client
+
+
+def _failure_to_start(client: Any) -> ArrowOpaqueError | None:
+    """Let botocore read its settings and files; return what is wrong with them."""
+    try:
+        client.connect()
+    except (*_HARMLESS, ValueError) as exc:
+        problem = str(exc) if isinstance(exc, _HARMLESS) else type(exc).__name__
+        return ConfigurationError(f"botocore: {problem}; correct its settings and files")
+    except BotoCoreError as exc:
+        return StoreAccessError(
+            f"botocore: {type(exc).__name__}; check where credentials come from, then retry"
+        )
+    return None
 
 
 def _endpoint(settings: Mapping[str, str]) -> tuple[str | None, Any]:
     """Return the URL and session of ``https://key:secret@host``, as lsst-resources reads it."""
-    parts = _split_url("S3_ENDPOINT_URL", settings)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        _split_url(name, settings.get(name, ""), keys=False)
+    parts = _split_url("S3_ENDPOINT_URL", settings.get("S3_ENDPOINT_URL", ""), keys=True)
     keys, at, host = parts.netloc.rpartition("@")
     url = urlunsplit(parts._replace(netloc=host)) or None
     if not at:
@@ -303,13 +342,24 @@ def _endpoint(settings: Mapping[str, str]) -> tuple[str | None, Any]:
     return url, session
 
 
-def _split_url(name: str, settings: Mapping[str, str]) -> SplitResult:
+def _split_url(name: str, url: str, *, keys: bool) -> SplitResult:
     """Split the URL of a setting, which is never shown: it may hold credentials."""
-    url = settings.get(name, "")
+    parts = _url_of_host(url)
+    if parts is None:
+        raise ConfigurationError(
+            f"{name} is no http:// or https:// URL of a host; a slash in credentials is written %2F"
+        )
+    if "@" in parts.netloc and not keys:
+        raise ConfigurationError(f"{name} holds credentials; give them to botocore in another way")
+    return parts
+
+
+def _url_of_host(url: str) -> SplitResult | None:
+    """Split an empty URL, or one of a scheme, a host and perhaps a port and a path."""
     try:
         parts = urlsplit(url)
+        has_host = parts.hostname is not None and parts.port != 0
     except ValueError:
-        raise ConfigurationError(f"{name} is no URL") from None
-    if url and not (parts.scheme in ("http", "https") and parts.netloc):
-        raise ConfigurationError(f"{name} is no http:// or https:// URL")
-    return parts
+        return None
+    is_plain = "@" not in parts.path and not parts.query and not parts.fragment
+    return parts if not url or (parts.scheme in ("http", "https") and has_host and is_plain) else None

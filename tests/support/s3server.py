@@ -142,6 +142,11 @@ class S3Server:
             found = self._backend.get_object(bucket, key)
             return None if found is None else bytes(found.value)
 
+    def contents(self, bucket: str) -> dict[str, bytes]:
+        """Return all objects without a request."""
+        with self._lock:
+            return {found.name: bytes(found.value) for found in self._backend.buckets[bucket].keys.values()}
+
     def plant(self, bucket: str, key: str, data: bytes) -> None:
         """Store an object without a request."""
         with self._lock:
