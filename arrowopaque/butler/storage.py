@@ -14,7 +14,6 @@ from arrowopaque.butler import bulk, host, writes
 from arrowopaque.butler.delta import RegistryTable
 from arrowopaque.format.values import RejectedValueError, Values
 from arrowopaque.format.where import Term
-from arrowopaque.store.base import rows_of
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.records import Backend, Records
 from arrowopaque.store.table import Snapshot
@@ -69,8 +68,8 @@ class RegistryBackend:
             self._write_plain(mode, call)
             return
         with host.writing(table.db) as cursor:
-            if self._is_bulk(mode, call.names, len(call.rows)):
-                rows = self.values.table(call.keys(table.spec.names))
+            if self._is_bulk(mode, call.names, call.count):
+                rows = call.table(table.spec.arrow_schema)
                 if bulk.bulk_write(table, cursor, rows, mode):
                     return
             _SMALL[mode](table, cursor, call)
@@ -82,7 +81,7 @@ class RegistryBackend:
             with host.writing(table.db) as cursor:
                 if bulk.bulk_write(table, cursor, rows, mode):
                     return
-        self.write(mode, Call(given, list(rows_of(rows.select(list(given))))))
+        self.write(mode, Call.of_table(rows, given))
 
     def _is_bulk(self, mode: Mode, given: Sequence[str], count: int) -> bool:
         spec = self.table.spec

@@ -115,7 +115,7 @@ def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         return
     where = leading_term(table.spec, call.keys(table.spec.primary_key))
     sql = table.sql
-    with _whole(table, cursor, len(call.rows)):
+    with _whole(table, cursor, call.count):
         if isinstance(sql, Postgres):
             # Lock, insert and read in one round trip: a clash found afterwards
             # ends in the server's error, which undoes the insert too.
@@ -171,7 +171,7 @@ def replace(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         return
     whole = call
     if not table.spec.unique:
-        call = call.pick(list(dict(zip(call.keys(key), call.rows, strict=True)).values()))
+        call = _last_of_each(call, key)
     keys = call.keys(key)
     gone, manifest = table.lock_state(cursor, leading_term(table.spec, keys))
     base = table.base(manifest)
@@ -179,8 +179,8 @@ def replace(table: RegistryTable, cursor: Cursor, call: Call) -> None:
     clash = _unique_clash(table, cursor, base, call) if table.spec.unique else None
     if clash is not None:
         clash_error(table, cursor, call.names, clash)
-    with _whole(table, cursor, len(whole.rows) + bool(existing)):
-        if len(call.rows) < len(whole.rows):
+    with _whole(table, cursor, whole.count + bool(existing)):
+        if call.count < whole.count:
             _refuse_any(table, cursor, whole)
         if existing:
             table.sql.bury(cursor, sorted(existing), clock.new_stamp())
@@ -188,6 +188,12 @@ def replace(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         groups = [[row] for row in call.rows] if table.spec.unique else [call.rows]
         for rows in groups:
             table.sql.insert(cursor, call.names, rows, upsert)
+
+
+def _last_of_each(call: Call, key: Sequence[str]) -> Call:
+    """Return a call without the rows that later ones replace."""
+    last = dict(zip(call.keys(key), call.rows, strict=True))
+    return call if len(last) == call.count else Call.of_rows(call.names, list(last.values()))
 
 
 def _refuse_any(table: RegistryTable, cursor: Cursor, call: Call) -> None:
@@ -301,7 +307,7 @@ def _numbered(table: RegistryTable, cursor: Cursor, base: Base, call: Call) -> C
         if id is None:
             id, following = following, following + 1
         rows.append((id, *rest))
-    return Call((key, *others), rows)
+    return Call.of_rows((key, *others), rows)
 
 
 def _sequenced(table: RegistryTable, cursor: Cursor, call: Call) -> Call:
@@ -310,8 +316,8 @@ def _sequenced(table: RegistryTable, cursor: Cursor, call: Call) -> Call:
     """
     (key,) = table.spec.primary_key
     statement = "SELECT nextval(%s) FROM generate_series(1, %s)"
-    ids = cursor.execute(statement, (table.handle.sequence, len(call.rows))).rows()
-    return Call((key, *call.names), [(*id, *row) for id, row in zip(ids, call.rows, strict=True)])
+    ids = cursor.execute(statement, (table.handle.sequence, call.count)).rows()
+    return Call((key, *call.names), [[id for (id,) in ids], *call.columns], call.count)
 
 
 def probe_value(table: RegistryTable, column: str, value: Any) -> None:

@@ -16,6 +16,7 @@ import operator
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,23 @@ _CHECKS: dict[ColumnKind, Callable[[Column, Any], Any]] = {
 }
 
 
+_PLAIN = dict.fromkeys(STRINGS, str) | dict.fromkeys(BITS, int)
+"""Types whose values are their stored form, as long as they fit."""
+
+
+def _all_fit(column: Column, values: Sequence[Any]) -> bool:
+    """Return whether plain values and `None` are stored as they are."""
+    given: Any = [value for value in values if value is not None] if None in values else values
+    if not given:
+        return True
+    if column.kind in BITS:
+        limit = 1 << (BITS[column.kind] - 1)
+        return bool(-limit <= min(given) and max(given) < limit)
+    if column.length is not None and max(map(len, given)) > column.length:
+        return False
+    return all(map(str.isascii, given))
+
+
 def to_stored(column: Column, value: Any, codecs: Codecs = NO_CODECS) -> Any:
     """Return a non-NULL value in stored form.
 
@@ -228,9 +246,11 @@ class Values:
         RejectedValueError
             A key is unknown, or the rows' keys differ.
         """
-        for row in rows:
-            if not isinstance(row, Mapping):
-                raise RejectedValueError(f"rows must be mappings of column names to values, got {row!r}")
+        # What is the same for all rows is found out without a loop of Python's.
+        if {*map(type, rows)} != {dict}:
+            for row in rows:
+                if not isinstance(row, Mapping):
+                    raise RejectedValueError(f"rows must be mappings of column names to values, got {row!r}")
         first = rows[0].keys()
         for name in first:
             if name not in self.spec.by_name:
@@ -241,14 +261,23 @@ class Values:
                 raise RejectedValueError(f"rows of one call differ in their columns: {odd} in {dict(row)!r}")
         return tuple(name for name in self.spec.names if name in first)
 
-    def stored_rows(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return rows as tuples of stored values, in the order of ``names``."""
-        by_column = []
-        for name in names:
-            column = self.spec.by_name[name]
-            convert = self.value
-            by_column.append([convert(column, row[name]) for row in rows])
-        return list(zip(*by_column, strict=True)) if by_column else [() for _ in rows]
+    def stored_columns(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[Any]]:
+        """Return the stored values of some columns of rows."""
+        return [
+            self._stored_column(self.spec.by_name[name], list(map(operator.itemgetter(name), rows)))
+            for name in names
+        ]
+
+    def _stored_column(self, column: Column, values: list[Any]) -> list[Any]:
+        """Return a column's values, NULL included, in stored form."""
+        if len(values) > 1 and column.kind not in self._codecs:
+            kinds = {*map(type, values)}
+            if kinds == {uuid.UUID} and column.kind is ColumnKind.UUID:
+                return [value.bytes for value in values]
+            if kinds <= {_PLAIN.get(column.kind), NoneType} and _all_fit(column, values):
+                return values
+        convert = self.value
+        return [convert(column, value) for value in values]
 
     def arrow(self, table: pa.Table) -> pa.Table:
         """Return a caller's Arrow table in the engine's schema.

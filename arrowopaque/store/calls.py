@@ -7,6 +7,7 @@ __all__ = ["Call", "Mode", "Selection"]
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -25,25 +26,47 @@ class Mode(enum.Enum):
     REPLACE = "replace"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """The rows of one insert, ensure or replace, in stored form."""
 
     names: tuple[str, ...]
-    rows: list[Row]
+    columns: Sequence[Sequence[Any]]
+    """The values of each name."""
+    count: int
+    """How many rows there are, perhaps without any column."""
+
+    @classmethod
+    def of_rows(cls, names: tuple[str, ...], rows: Sequence[Row]) -> Call:
+        """Return the call that writes ``rows``."""
+        return cls(names, list(zip(*rows, strict=True)) if rows else [()] * len(names), len(rows))
+
+    @classmethod
+    def of_table(cls, table: pa.Table, names: tuple[str, ...]) -> Call:
+        """Return the call that writes some columns of a table's rows."""
+        return cls(names, [table.column(name).to_pylist() for name in names], table.num_rows)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows, each with the values of `names`."""
+        return list(zip(*self.columns, strict=True)) if self.names else [()] * self.count
 
     def keys(self, columns: Sequence[str]) -> list[Row]:
         """Return some columns of every row; absent ones are NULL."""
-        at = [self.names.index(name) if name in self.names else None for name in columns]
-        return [tuple(None if i is None else row[i] for i in at) for row in self.rows]
+        return list(zip(*map(self.column, columns), strict=True)) if columns else [()] * self.count
+
+    def column(self, name: str) -> Sequence[Any]:
+        """Return the values of one column, NULL if it is absent."""
+        return self.columns[self.names.index(name)] if name in self.names else (None,) * self.count
+
+    def table(self, schema: pa.Schema) -> pa.Table:
+        """Return the columns of ``schema`` as Arrow; absent ones are NULL."""
+        columns = [pa.array(self.column(field.name), field.type) for field in schema]
+        return pa.Table.from_arrays(columns, schema=schema)
 
     def has(self, columns: Sequence[str]) -> bool:
         """Return whether the rows give all of ``columns``."""
         return all(name in self.names for name in columns)
-
-    def pick(self, rows: list[Row]) -> Call:
-        """Return a call of other rows of the same columns."""
-        return Call(self.names, rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Records:
             return
         try:
             names = self._values.columns_of(data)
-            call = Call(names, self._values.stored_rows(data, names))
+            call = Call(names, self._values.stored_columns(data, names), len(data))
         except RejectedValueError as err:
             self._backend.refuse(mode, data, err)
         undo = None if transaction is None else self._backend.undo(call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["RootedFiles", "RootedTable"]
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -107,8 +108,8 @@ class RootedTable:
         with self._root.transaction():
             call = self._completed(call)
             draft = self._root.draft(self._name)
-            if len(call.rows) >= self._options.bulk_rows and self._in_any_order(mode):
-                draft.write_bulk(mode, self.values.table(call.keys(self.values.spec.names)))
+            if call.count >= self._options.bulk_rows and self._in_any_order(mode):
+                draft.write_bulk(mode, call.table(self.values.spec.arrow_schema))
             else:
                 draft.write(mode, call)
 
@@ -116,7 +117,7 @@ class RootedTable:
         """Write whole rows."""
         complete = len(given) == len(self.values.spec.columns)
         if not complete or rows.num_rows < self._options.bulk_rows or not self._in_any_order(mode):
-            self.write(mode, Call(given, list(rows_of(rows.select(list(given))))))
+            self.write(mode, Call.of_table(rows, given))
             return
         rows = self._checked(rows)
         with self._root.transaction():
@@ -139,8 +140,7 @@ class RootedTable:
                     f"table {self._name!r}: rows that are staged need their own {column.name!r}"
                 )
         if len(given) < len(self.values.spec.columns):
-            call = self._completed(Call(given, list(rows_of(rows.select(list(given))))))
-            return self.values.table(call.rows)
+            return self._completed(Call.of_table(rows, given)).table(self.values.spec.arrow_schema)
         return self._checked(rows)
 
     def _checked(self, rows: pa.Table) -> pa.Table:
@@ -159,16 +159,17 @@ class RootedTable:
     def _completed(self, call: Call) -> Call:
         """Return whole rows: defaults filled in, ids made, NULLs checked."""
         spec = self.values.spec
-        rows = call.keys(spec.names)
-        for at, column in enumerate(spec.columns):
+        columns: list[Sequence[Any]] = []
+        for column in spec.columns:
+            values = call.column(column.name)
             if column.autoincrement:
-                rows = self._numbered(rows, at)
+                values = self._numbered(values, column.name)
             elif column.name not in call.names and column.default is not None:
-                value = self._default(column.name)
-                rows = [(*row[:at], value, *row[at + 1 :]) for row in rows]
-            if not column.nullable and any(row[at] is None for row in rows):
+                values = (self._default(column.name),) * call.count
+            if not column.nullable and None in values:
                 raise self._not_null(column.name)
-        return Call(spec.names, rows)
+            columns.append(values)
+        return Call(spec.names, columns, call.count)
 
     def _default(self, name: str) -> Any:
         column = self.values.spec.by_name[name]
@@ -182,18 +183,13 @@ class RootedTable:
         parsed: Any = float(text) if column.kind is ColumnKind.FLOAT else text
         return self.values.sought(column, parsed)
 
-    def _numbered(self, rows: list[tuple[Any, ...]], at: int) -> list[tuple[Any, ...]]:
-        if all(row[at] is not None for row in rows):
-            return rows
-        name = self.values.spec.names[at]
+    def _numbered(self, values: Sequence[Any], name: str) -> Sequence[Any]:
+        """Return ids, above all that are in use where none is given."""
+        if None not in values:
+            return values
         used = [v for batch in self.snapshot([]).batches([], [name]) for v in batch.column(name).to_pylist()]
-        following = max([0, *used, *(row[at] for row in rows if row[at] is not None)]) + 1
-        result = []
-        for row in rows:
-            if row[at] is None:
-                row, following = (*row[:at], following, *row[at + 1 :]), following + 1
-            result.append(row)
-        return result
+        following = itertools.count(max([0, *used, *(value for value in values if value is not None)]) + 1)
+        return [next(following) if value is None else value for value in values]
 
     def delete(self, selection: Selection) -> None:
         """Delete rows, in a transaction of their own if none is open."""
@@ -224,6 +220,6 @@ class RootedTable:
             with self._root.transaction():
                 self.delete(Selection((leading,), spec.primary_key, keys))
                 if before:
-                    self.write(Mode.REPLACE, Call(spec.names, before))
+                    self.write(Mode.REPLACE, Call.of_rows(spec.names, before))
 
         return restore
