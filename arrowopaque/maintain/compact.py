@@ -17,8 +17,9 @@ from arrowopaque import clock
 from arrowopaque.errors import ConflictError
 from arrowopaque.format.manifest import Partition, TableManifest
 from arrowopaque.options import Options
-from arrowopaque.store.apply import Stage, StaleStageError, next_manifest, sort_rows, split_rows
+from arrowopaque.store.apply import Stage, StaleStageError, next_manifest, split_rows
 from arrowopaque.store.base import Base
+from arrowopaque.store.order import sort_rows
 from arrowopaque.store.table import CompactedTable, Current, unless_superseded
 
 T = TypeVar("T")

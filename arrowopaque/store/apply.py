@@ -11,11 +11,11 @@ __all__ = ["Stage", "StaleStageError", "compose", "stage", "store_files"]
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyroaring import BitMap
 
 from arrowopaque import clock
@@ -35,6 +35,8 @@ from arrowopaque.format.manifest import (
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.base import POSITION, Base, Hits
 from arrowopaque.store.datafile import Positions, comparable, encode_deletes, read_deletes
+from arrowopaque.store.order import sort_rows
+from arrowopaque.store.parallel import run_all
 from arrowopaque.store.parquet import encode
 from arrowopaque.store.volume import Volume
 
@@ -73,42 +75,45 @@ def _notes(columns: Iterable[Column]) -> dict[str, dict[str, str]]:
     return notes
 
 
-def sort_rows(rows: pa.Table, columns: Iterable[str]) -> pa.Table:
-    """Return rows in ascending order of ``columns``."""
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in columns])
-    return rows.take(order).combine_chunks()
+Facts = dict[str, Any]
 
 
-def _write_index(
-    volume: Volume, spec: TableSpec, rows: pa.Table, place: tuple[str, int, str], number: int
-) -> IndexFile:
-    columns = spec.lookups[number]
-    table = rows.select(list(columns)).append_column(POSITION, pa.array(np.arange(rows.num_rows), pa.int64()))
-    table = sort_rows(table.filter(pc.is_valid(table.column(0))), [*columns, POSITION])
-    schema = pa.schema(
-        [*(spec.exact_schema.field(name) for name in columns), pa.field(POSITION, pa.int64(), False)]
-    )
-    encoded = encode(
-        table, schema, _notes(spec.by_name[name] for name in columns), volume.options.row_group_rows
-    )
-    path = names.index_file(*place, number)
+def _store_sorted(volume: Volume, spec: TableSpec, rows: pa.Table, schema: pa.Schema, path: str) -> Facts:
+    """Store rows as a Parquet object; return what a manifest says of it."""
+    notes = _notes(spec.by_name[name] for name in schema.names if name in spec.by_name)
+    encoded = encode(rows, schema, notes, volume.options.row_group_rows)
     volume.store.put(path, encoded.data)
-    return IndexFile(path=path, columns=columns, **encoded.facts)
+    return {"path": path, **encoded.facts}
+
+
+def _store_index(
+    volume: Volume, spec: TableSpec, rows: pa.Table, columns: tuple[str, ...], path: str
+) -> Facts:
+    """Store where each value of ``columns`` is among rows."""
+    table = rows.select(list(columns)).append_column(POSITION, pa.array(np.arange(rows.num_rows), pa.int64()))
+    if table.column(0).null_count:
+        table = table.filter(table.column(0).is_valid())
+    fields = [spec.exact_schema.field(name) for name in columns]
+    schema = pa.schema([*fields, pa.field(POSITION, pa.int64(), False)])
+    return _store_sorted(volume, spec, sort_rows(table, columns), schema, path)
 
 
 def write_file(volume: Volume, spec: TableSpec, table: str, partition: int, rows: pa.Table) -> DataFile:
     """Store sorted rows as one data file with its indexes."""
     id = clock.new_id()
-    encoded = encode(rows, spec.exact_schema, _notes(spec.columns), volume.options.row_group_rows)
     path = names.data_file(table, partition, id)
-    volume.store.put(path, encoded.data)
-    indexes = [_write_index(volume, spec, rows, (table, partition, id), i) for i in range(len(spec.lookups))]
+    tasks = [partial(_store_sorted, volume, spec, rows, spec.exact_schema, path)]
+    for number, columns in enumerate(spec.lookups):
+        place = names.index_file(table, partition, id, number)
+        tasks.append(partial(_store_index, volume, spec, rows, columns, place))
+    data, *indexes = run_all(tasks, rows.num_rows)
     return DataFile(
-        path=path,
         min=encode_key(spec, _key_at(spec, rows, 0)),
         max=encode_key(spec, _key_at(spec, rows, rows.num_rows - 1)),
-        indexes=tuple(indexes),
-        **encoded.facts,
+        indexes=tuple(
+            IndexFile(columns=columns, **facts) for columns, facts in zip(spec.lookups, indexes, strict=True)
+        ),
+        **data,
     )
 
 

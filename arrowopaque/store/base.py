@@ -264,9 +264,10 @@ class Base:
         names
             The columns to return.
         """
-        leading = columns[0]
-        values = distinct(wanted.column(leading).combine_chunks())
-        if not len(values) or not self.files:
+        if not self.files:
+            return
+        values = distinct(wanted.column(columns[0]).combine_chunks())
+        if not len(values):
             return
         exact = len(columns) > 1
         sorted_by = next(

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.format.manifest import Key
-from arrowopaque.store.apply import sort_rows
 from arrowopaque.store.base import Base, Match, rows_of
 from arrowopaque.store.calls import Mode
+from arrowopaque.store.order import sort_rows
 
 Row = tuple[Any, ...]
 
@@ -48,22 +48,18 @@ def without_repeats(rows: pa.Table, key: Sequence[str], mode: Mode) -> pa.Table:
     ClashError
         A key is inserted twice.
     """
-    numbered = rows.append_column(_ORDER, pa.array(np.arange(rows.num_rows)))
-    numbered = sort_rows(numbered, [*key, _ORDER])
+    rows = sort_rows(rows, key)
     same = np.ones(max(rows.num_rows - 1, 0), dtype=bool)
     for name in key:
-        column = numbered.column(name).combine_chunks()
+        column = rows.column(name).combine_chunks()
         same &= pc.equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False).astype(bool)
     if not same.any():
-        return numbered.drop_columns([_ORDER])
+        return rows
     if mode is Mode.INSERT:
         at = int(np.flatnonzero(same)[0])
-        raise ClashError(next(rows_of(numbered.slice(at, 1).drop_columns([_ORDER]))))
+        raise ClashError(next(rows_of(rows.slice(at, 1))))
     keep = np.append(~same, True) if mode is Mode.REPLACE else np.insert(~same, 0, True)
-    return numbered.filter(pa.array(keep)).drop_columns([_ORDER])
-
-
-_ORDER = "arrowopaque_order"
+    return rows.filter(pa.array(keep))
 
 
 def plan_write(
