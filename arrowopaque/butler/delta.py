@@ -32,6 +32,11 @@ from arrowopaque.store.base import Base, load_base
 from arrowopaque.store.table import Current, DeltaState, Snapshot, is_intact
 from arrowopaque.store.volume import Volume
 
+_MANY, _ALL = 500, 50_000
+"""Values of a call beyond which as many rows of D and T are read whole, and
+how many rows at most: sending the values costs more.
+"""
+
 _DIALECTS: dict[str, type[Dialect]] = {"sqlite": Sqlite, "postgresql": Postgres}
 
 
@@ -145,7 +150,14 @@ class RegistryTable:
         return convert_rows(delta, self.sql.from_driver), tombstones, manifest or None
 
     def read_state(self, cursor: Cursor, where: Where) -> tuple[list[Row], dict[Key, int], str | None]:
-        """Return D and T as far as ``where`` goes, and C, at one moment."""
+        """Return D and T, at least as far as ``where`` goes, and C, at one
+        moment.
+        """
+        count = max((len(term.values) for term in where if isinstance(term, In)), default=0)
+        if count > _MANY:
+            rows = cursor.execute(*self.sql.read_small(self.name, min(count, _ALL))).rows()
+            if rows:
+                return self.split(rows)
         return self.split(cursor.execute(*self.sql.read(self.name, where)).rows())
 
     def lock_state(self, cursor: Cursor, where: Where) -> tuple[dict[Key, int], str | None]:

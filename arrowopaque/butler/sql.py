@@ -145,6 +145,19 @@ class Dialect(ABC):
         parts.append(self._catalog_select())
         return " UNION ALL ".join(parts), [*parameters, table]
 
+    def read_small(self, table: str, limit: int) -> tuple[str, list[Any]]:
+        """Return the statement that reads all of D, T and C, or nothing if D
+        or T has more than ``limit`` rows.
+        """
+        sources = [self.names.delta, *([self.names.tombstones] if self.spec.primary_key else [])]
+        some = [f"SELECT 1 FROM {source} LIMIT {int(limit) + 1}" for source in sources]
+        small = " AND ".join(f"(SELECT count(*) FROM ({rows}) AS s) <= {int(limit)}" for rows in some)
+        parts = [f"{self._delta_select} WHERE {small}"]
+        if self.spec.primary_key:
+            parts.append(f"{self._tombstone_select} WHERE {small}")
+        parts.append(f"{self._catalog_select()} AND {small}")
+        return " UNION ALL ".join(parts), [table]
+
     def current(self, table: str) -> tuple[str, list[Any]]:
         """Return the statement that reads C alone."""
         return self._catalog_select(), [table]

@@ -270,14 +270,27 @@ class Values:
 
     def _stored_column(self, column: Column, values: list[Any]) -> list[Any]:
         """Return a column's values, NULL included, in stored form."""
-        if len(values) > 1 and column.kind not in self._codecs:
-            kinds = {*map(type, values)}
-            if kinds == {uuid.UUID} and column.kind is ColumnKind.UUID:
-                return [value.bytes for value in values]
-            if kinds <= {_PLAIN.get(column.kind), NoneType} and _all_fit(column, values):
-                return values
+        stored = self._plainly_stored(column, values) if len(values) > 1 else None
+        if stored is not None:
+            return stored
         convert = self.value
         return [convert(column, value) for value in values]
+
+    def _plainly_stored(self, column: Column, values: list[Any]) -> list[Any] | None:
+        """Return values in stored form, `None` if each has to be looked at."""
+        if column.kind in self._codecs:
+            return None
+        kinds = {*map(type, values)}
+        if kinds == {uuid.UUID} and column.kind is ColumnKind.UUID:
+            return [value.bytes for value in values]
+        is_plain = kinds <= {_PLAIN.get(column.kind), NoneType} and _all_fit(column, values)
+        return values if is_plain else None
+
+    def sought_plainly(self, column: Column, values: list[Any]) -> list[Any] | None:
+        """Return values that are looked for in stored form, `None` if each has
+        to be `sought` by itself.
+        """
+        return self._plainly_stored(column, values) if len(values) > 1 else None
 
     def arrow(self, table: pa.Table) -> pa.Table:
         """Return a caller's Arrow table in the engine's schema.
@@ -338,11 +351,9 @@ class Values:
             for value, decode in zip(row, self._decoders, strict=True)
         ]
 
-    def python_columns(self, columns: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-        """Return columns of stored values as columns of Python values."""
-        result: list[Sequence[Any]] = []
-        for values, decode in zip(columns, self._decoders, strict=True):
-            if decode is not None:
-                values = [None if value is None else decode(value) for value in values]
-            result.append(values)
-        return result
+    def python_column(self, position: int, values: Sequence[Any]) -> Sequence[Any]:
+        """Return stored values of one column as Python values."""
+        decode = self._decoders[position]
+        if decode is None:
+            return values
+        return [None if value is None else decode(value) for value in values]

@@ -121,8 +121,10 @@ class SortedFile:
         offsets = self.object.offsets
         found = []
         for group, keys in self._keys(self._groups_with(wanted)):
-            left = np.searchsorted(keys, wanted, "left")
-            count = np.searchsorted(keys, wanted, "right") - left
+            start, stop = wanted.searchsorted(keys[0], "left"), wanted.searchsorted(keys[-1], "right")
+            near = wanted[start:stop]
+            left = np.searchsorted(keys, near, "left")
+            count = np.searchsorted(keys, near, "right") - left
             hit = np.flatnonzero(count)
             if len(hit):
                 found.append(_expand(left[hit], count[hit]) + offsets[group])

@@ -239,6 +239,10 @@ class Records:
                 continue
             several = isinstance(value, list | tuple | set)
             given = list(value) if several else [value]
+            stored = self._values.sought_plainly(column, given)
+            if stored is not None:
+                terms.append(In(column.name, tuple({*stored} - {None}), null=None in stored))
+                continue
             if several and not self._can_match(column, given):
                 # What has no common order the SQL manager refuses, like this.
                 sorted({one for one in given if one is not None})

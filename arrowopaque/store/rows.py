@@ -42,13 +42,54 @@ class Row(Mapping[str, Any]):
         return name in self._columns
 
     def __hash__(self) -> int:
-        return hash(tuple(self._values))
+        return hash(tuple(self.values()))
 
     def __repr__(self) -> str:
         return repr(dict(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Row, (dict(self._columns), tuple(self._values))
+        positions = {name: at for at, name in enumerate(self)}
+        return Row, (positions, tuple(self.values()))
+
+
+class _Batch(dict[str, Sequence[Any]]):
+    """The columns of rows that were read together, as Python values: each is
+    made when a row is first asked for it.
+    """
+
+    def __init__(self, values: Values, table: pa.Table) -> None:
+        super().__init__()
+        self.positions = values.spec.positions
+        self._values = values
+        self._table = table
+
+    def __missing__(self, name: str) -> Sequence[Any]:
+        at = self.positions[name]
+        # Two threads may both make it: they make the same.
+        column = self[name] = self._values.python_column(at, self._table.column(at).to_pylist())
+        return column
+
+
+class _BatchRow(Row):
+    """One row of a batch."""
+
+    __slots__ = ("_at", "_batch")
+
+    def __init__(self, batch: _Batch, at: int) -> None:
+        self._batch = batch
+        self._at = at
+
+    def __getitem__(self, name: str) -> Any:
+        return self._batch[name][self._at]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._batch.positions)
+
+    def __len__(self) -> int:
+        return len(self._batch.positions)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._batch.positions
 
 
 def to_few_rows(values: Values, rows: Iterable[Sequence[Any]]) -> list[Row]:
@@ -59,6 +100,5 @@ def to_few_rows(values: Values, rows: Iterable[Sequence[Any]]) -> list[Row]:
 
 def to_rows(values: Values, table: pa.Table) -> list[Row]:
     """Return the rows of a table that has all columns of its spec."""
-    columns = values.python_columns([column.to_pylist() for column in table.columns])
-    positions = values.spec.positions
-    return [Row(positions, row) for row in zip(*columns, strict=True)]
+    batch = _Batch(values, table)
+    return [_BatchRow(batch, at) for at in range(table.num_rows)]

@@ -222,6 +222,18 @@ class Fetch(SuiteBase):
         found = table.fetch(dataset_id={uuid.UUID(int=i) for i in range(3000)})
         assert [item["file_size"] for item in found] == list(range(0, 3000, 400))
 
+    @pytest.mark.parametrize("count", [600, 800])
+    def test_a_membership_of_as_many_as_the_table_has(self, subject: Subject, count: int) -> None:
+        table = subject.table(specs.standard(), *rows(range(700)))
+        table.delete(["id"], *[{"id": id} for id in range(0, 700, 2)])
+        table.replace(row(1, "new"), row(2, "again"))
+        wanted = [*range(count), 5000]
+        found = [2, *range(1, min(count, 700), 2)]
+        assert _ids(table.fetch(id=wanted)) == sorted(found)
+        assert [r["name"] for r in table.fetch(id=wanted) if r["id"] < 3] == ["new", "again"]
+        assert _ids(table.fetch(id=wanted, name="again")) == [2]
+        assert _ids(table.fetch(id=[str(id) for id in wanted])) == sorted(found)
+
     def test_odd_column_names(self, subject: Subject) -> None:
         given = {"id": 1, **{name: i for i, name in enumerate(specs.ODD_COLUMN_NAMES)}}
         table = subject.table(specs.odd_columns(), given, {**dict.fromkeys(given), "id": 2})
