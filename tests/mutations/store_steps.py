@@ -63,7 +63,7 @@ MUTATIONS = (
         "what a cache holds is keyed by an immutable name",
         "store/volume.py",
         'return self.cache.load((name, "manifest"), lambda: self._load_manifest(name))',
-        'return self.cache.load((name[:24], "manifest"), lambda: self._load_manifest(name))',
+        'return self.cache.load((name.rpartition("/")[0], "manifest"), lambda: self._load_manifest(name))',
         (f"{_HAZARDS}::test_stale_caches_of_other_clients",),
         models=("names are new",),
     ),

@@ -35,6 +35,7 @@ from arrowopaque.maintain import flush as flush_module
 from arrowopaque.objects.local import LocalStore
 from arrowopaque.store.apply import stage
 from arrowopaque.store.catalog import FileChain
+from arrowopaque.store.volume import Volume
 from tests.support.subjects import RegistrySubject, Subject
 
 T = TypeVar("T")
@@ -143,6 +144,7 @@ def watch_root(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(owner, operation, call)
 
     reported(FileChain, "append")
+    reported(Volume, "put_manifest")
     reported(LocalStore, "delete")
 
 

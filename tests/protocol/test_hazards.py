@@ -203,7 +203,7 @@ def test_vacuum_beside_an_append_that_is_not_committed(either: Any, crew: Crew) 
     other = either.second()
     theirs = table_of(other)
     if either.dialect is None:
-        pause = Pause(storing("append"))
+        pause = Pause(storing("put_manifest"))
         writing = crew.start(lambda: theirs.insert(*rows([3, 4])), pause)
     else:
         in_delta(table, *rows([3, 4]))
