@@ -54,11 +54,15 @@ class Options:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            fraction = isinstance(value, float) and field.name in _SECONDS
+            if isinstance(value, bool) or not (isinstance(value, int) or fraction):
                 raise ConfigurationError(f"option {field.name} must be a number, got {value!r}")
             least = 0 if field.name in _MAY_BE_ZERO else 1
-            if value < least:
-                raise ConfigurationError(f"option {field.name} must be at least {least}, got {value!r}")
+            most = _SECONDS.get(field.name, _MOST)
+            if not least <= value <= most:
+                raise ConfigurationError(
+                    f"option {field.name} must be at least {least} and at most {most}, got {value!r}"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON-ready values."""
@@ -73,4 +77,7 @@ class Options:
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
+_MOST = 2**53
+# What a date can be moved by, and a lock waited for.
+_SECONDS = {"retention": 10**10, "lock_timeout": 10**6}
 _MAY_BE_ZERO = frozenset({"flush_at_open", "cache_bytes", "retention", "lock_timeout"})

@@ -22,7 +22,9 @@ import pyarrow as pa
 
 from arrowopaque.errors import ConfigurationError, CorruptStoreError, StoreAccessError
 from arrowopaque.format.manifest import DataFile
+from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.duckfs import FixedFile, FixedFiles, Reader, url
+from arrowopaque.objects.local import open_at_once
 from arrowopaque.store.base import Base
 from arrowopaque.store.parquet import ParquetObject, to_exact
 from arrowopaque.store.table import Snapshot
@@ -91,7 +93,7 @@ def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
     """
     _check_names("tables", snapshots)
     files = {
-        entry.path: _StoredFile(snapshot.base.volume, entry)
+        entry.path: _StoredFile(snapshot.base.volume, snapshot.base.spec, entry)
         for snapshot in snapshots.values()
         for entry in snapshot.base.files
     }
@@ -230,6 +232,7 @@ class _StoredFile(FixedFile):
     """A data file of a snapshot."""
 
     volume: Volume
+    spec: TableSpec
     entry: DataFile
 
     @property
@@ -238,7 +241,7 @@ class _StoredFile(FixedFile):
 
     @property
     def _object(self) -> ParquetObject:
-        return ParquetObject(self.volume.store, self.entry, self.volume.cache)
+        return ParquetObject(self.volume.store, self.entry, self.spec.exact_schema, self.volume.cache)
 
     @property
     def _proved(self) -> tuple[str, str]:
@@ -265,7 +268,7 @@ class _StoredFile(FixedFile):
 
     def _local(self, path: str) -> Reader:
         try:
-            file = open(path, "rb", buffering=0)
+            file = open(path, "rb", buffering=0, opener=open_at_once)
         except OSError:
             # The store says better what is wrong.
             return self._fetched()
@@ -279,6 +282,9 @@ class _StoredFile(FixedFile):
     def _prove_local(self, file: FileIO) -> None:
         """Check the file again if it may have changed since it was checked."""
         status = os.fstat(file.fileno())
+        if status.st_size != self.entry.bytes:
+            # The store says better what is wrong, and reads no more than it has to.
+            self._object.whole()
         stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if self.volume.cache.get(self._proved) != stamp:
             self._object.check(file.readall())

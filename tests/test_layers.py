@@ -20,9 +20,9 @@ MAX_LINES = 400
 
 _LAYERS: list[dict[str, str]] = [
     {"": "errors clock options"},
-    {"format": "spec names where values"},
+    {"format": "limits document bitmap spec names where values"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
-    {"store": "cache parallel parquet datafile order volume catalog"},
+    {"store": "cache parallel footer parquet encoding datafile order volume catalog"},
     {"store": "base apply"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
     {"maintain": "flush compact vacuum findings contents unique verify recover publish", "": "query"},

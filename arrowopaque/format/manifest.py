@@ -7,11 +7,9 @@ one is refused by name instead of being misread.
 from __future__ import annotations
 
 __all__ = [
-    "FORMAT",
     "INVARIANTS",
     "DataFile",
     "Deletes",
-    "Document",
     "IndexFile",
     "Key",
     "Marker",
@@ -21,57 +19,46 @@ __all__ = [
     "TableManifest",
     "check_manifest",
     "decode_key",
-    "dump",
     "encode_key",
-    "load",
 ]
 
-import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, Field
 
-from arrowopaque.errors import CorruptStoreError, FormatVersionError
-from arrowopaque.format import names
-from arrowopaque.format.spec import ColumnKind, TableSpec
-
-FORMAT = 1
-"""Version of the stored format; see ``docs/FORMAT.md``."""
+from arrowopaque.errors import CorruptStoreError
+from arrowopaque.format import limits, names
+from arrowopaque.format.document import FORMAT, Count, Document, Model
+from arrowopaque.format.spec import BITS, ColumnKind, TableSpec
 
 Key = tuple[Any, ...]
 """A primary key in stored form."""
 
+_SHOWN = 120
+
 JsonKey = tuple[str | int | bool | None, ...]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Document(_Model):
-    """What is stored as JSON by itself."""
 
 
 class Marker(Document):
     """``arrowopaque.json``: whose root this is."""
 
-    format: int = FORMAT
+    max_bytes: ClassVar[int] = limits.MARKER_BYTES
+
+    format: Count = FORMAT
     store: str
     binding: str
-    created: datetime
-    options: dict[str, Any] = {}
+    created: AwareDatetime
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class _ParquetObject(_Model):
+class _ParquetObject(Model):
     path: str
-    rows: int
-    bytes: int
+    rows: Count
+    bytes: Count
     digest: str
-    footer: int
+    footer: Count
     """Bytes of the footer, its length and the closing magic included."""
     footer_digest: str
 
@@ -82,13 +69,13 @@ class IndexFile(_ParquetObject):
     columns: tuple[str, ...]
 
 
-class Deletes(_Model):
+class Deletes(Model):
     """A deletion vector: which positions of a data file are gone."""
 
     path: str
-    bytes: int
+    bytes: Count
     digest: str
-    count: int
+    count: Count
 
 
 class DataFile(_ParquetObject):
@@ -105,10 +92,10 @@ class DataFile(_ParquetObject):
         return self.rows - (self.deletes.count if self.deletes else 0)
 
 
-class Partition(_Model):
+class Partition(Model):
     """A half-open range of the leading key column, from ``lower`` on."""
 
-    number: int
+    number: Count
     lower: str | int | bool | None
     files: tuple[DataFile, ...] = ()
 
@@ -116,14 +103,14 @@ class Partition(_Model):
 class TableManifest(Document):
     """One table's partitions and data files at one version."""
 
-    format: int = FORMAT
+    format: Count = FORMAT
     table: str
-    version: int
+    version: Count
     commit: str
     parent: str | None
-    created: datetime
+    created: AwareDatetime
     partitions: tuple[Partition, ...]
-    next_partition: int
+    next_partition: Count
 
     @property
     def name(self) -> str:
@@ -150,7 +137,7 @@ class TableManifest(Document):
         return sum(file.live for _, file in self.files())
 
 
-class TableEntry(_Model):
+class TableEntry(Model):
     """What the meta-table says of one table."""
 
     spec: TableSpec
@@ -160,89 +147,24 @@ class TableEntry(_Model):
 class MetaTable(Document):
     """The store's opaque tables at one version."""
 
-    format: int = FORMAT
+    format: Count = FORMAT
     store: str
-    version: int
-    parent: int | None
+    version: Count
+    parent: Count | None
     commit: str
-    created: datetime
+    created: AwareDatetime
     writer: str
-    floor: int = 0
+    floor: Count = 0
     """Version of the last fence."""
-    swept: datetime | None = None
+    swept: AwareDatetime | None = None
     """No vacuum has deleted what was stored after this, by the store's clock."""
     receipts: tuple[str, ...] = ()
     """The receipts that this commit has taken."""
-    taken: int = 0
+    taken: Count = 0
     """Version of the last link before this one that has taken receipts."""
-    tables: dict[str, TableEntry] = {}
+    tables: dict[str, TableEntry] = Field(default_factory=dict)
     stub: bool = False
     """Whether vacuum emptied this document; its name and commit id stay."""
-
-
-_SEAL = "seal"
-
-AnyDocument = TypeVar("AnyDocument", bound=Document)
-
-
-def dump(document: BaseModel) -> bytes:
-    """Return a document as it is stored, sealed by its own digest."""
-    body = document.model_dump(mode="json")
-    return json.dumps({**body, _SEAL: _seal(body)}, indent=1).encode()
-
-
-def _seal(body: dict[str, Any]) -> str:
-    return digest(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
-
-
-def load(kind: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
-    """Parse a stored document.
-
-    Parameters
-    ----------
-    kind
-        The document's class.
-    data
-        The stored bytes.
-    where
-        What to name in an error.
-
-    Raises
-    ------
-    FormatVersionError
-        It is of a newer format.
-    CorruptStoreError
-        It is not such a document.
-    """
-    try:
-        raw = json.loads(data)
-    except (ValueError, RecursionError) as err:
-        raise CorruptStoreError(f"{where} is not a {kind.__name__} document: {err}") from err
-    version = raw.get("format") if isinstance(raw, dict) else None
-    if not isinstance(version, int) or isinstance(version, bool):
-        raise CorruptStoreError(f"{where} is not a {kind.__name__} document: it names no format")
-    if version > FORMAT:
-        raise FormatVersionError(
-            f"{where} has format {version}, this release reads up to {FORMAT}: upgrade arrowopaque"
-        )
-    seal = raw.pop(_SEAL, None)
-    if seal != _seal(raw):
-        raise CorruptStoreError(
-            f"{where} is altered: its content does not match its seal; restore it from a copy"
-        )
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as err:
-        first = err.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise CorruptStoreError(
-            f"{where} is not a sound {kind.__name__} document: {place}: {first['msg']}"
-        ) from err
-
-
-def digest(data: bytes | memoryview) -> str:
-    """Return the digest that manifests carry: SHA-256, hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def encode_key(spec: TableSpec, key: Key) -> JsonKey:
@@ -286,6 +208,51 @@ def _decode(kind: ColumnKind, value: Any) -> Any:
     if kind is ColumnKind.FLOAT:
         return float.fromhex(value)
     return value
+
+
+def keys_have_their_types(manifest: TableManifest, spec: TableSpec) -> str | None:
+    """Every key has a value of the right type for each column of the key."""
+    if manifest.partitions and not spec.primary_key:
+        return "a table without a primary key has no data files"
+    kinds = [spec.by_name[name].kind for name in spec.primary_key]
+    for partition in manifest.partitions:
+        if partition.lower is not None and not _fits(kinds[0], partition.lower):
+            return f"{_shown(partition.lower)} is no lower bound of partition {partition.number}"
+        for file in partition.files:
+            for key in (file.min, file.max):
+                if len(key) != len(kinds) or not all(map(_fits, kinds, key)):
+                    return f"{file.path}: {_shown(key)} is no key of {spec.primary_key}"
+    return None
+
+
+def _fits(kind: ColumnKind, value: Any) -> bool:
+    """Return whether a JSON value stands for one of a column."""
+    if kind in BITS:
+        limit = 1 << (BITS[kind] - 1)
+        return isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
+    if kind is ColumnKind.BOOLEAN:
+        return isinstance(value, bool)
+    if not isinstance(value, str):
+        return False
+    decoded = _decode(kind, value)
+    return kind is not ColumnKind.UUID or len(decoded) == 16
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:_SHOWN]
+
+
+def sizes_are_bounded(manifest: TableManifest, spec: TableSpec) -> str | None:
+    """No object is larger than readers take."""
+    for _, file in manifest.files():
+        for entry in (file, *file.indexes):
+            if entry.rows > limits.FILE_ROWS or entry.bytes > limits.DATA_FILE_BYTES:
+                return f"{entry.path}: {entry.rows} rows in {entry.bytes} bytes"
+            if entry.footer > limits.FOOTER_BYTES:
+                return f"{entry.path}: a footer of {entry.footer} bytes"
+        if file.deletes and file.deletes.bytes > limits.deletes_bytes(file.rows):
+            return f"{file.deletes.path}: {file.deletes.bytes} bytes to delete {file.rows} rows"
+    return None
 
 
 def partitions_are_ordered(manifest: TableManifest, spec: TableSpec) -> str | None:
@@ -359,6 +326,8 @@ def indexes_are_complete(manifest: TableManifest, spec: TableSpec) -> str | None
 Invariant = Callable[[TableManifest, TableSpec], str | None]
 
 INVARIANTS: tuple[Invariant, ...] = (
+    keys_have_their_types,
+    sizes_are_bounded,
     partitions_are_ordered,
     files_are_inside_partitions,
     files_have_live_rows,
@@ -379,7 +348,7 @@ def check_manifest(manifest: TableManifest, spec: TableSpec) -> None:
     for invariant in INVARIANTS:
         try:
             problem = invariant(manifest, spec)
-        except (TypeError, ValueError, KeyError) as err:
+        except (TypeError, ValueError, LookupError) as err:
             problem = f"malformed key ({err})"
         if problem:
             raise CorruptStoreError(f"{manifest.name}: {invariant.__name__.replace('_', ' ')}: {problem}")

@@ -38,6 +38,8 @@ _HEX = r"[0-9a-f]{32}"
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _PLAIN = re.compile(r"[a-z0-9_-]+")
 _MAX_PATH = 1024
+# Separates parts elsewhere, ends a name, or begins a version of an object.
+_UNSAFE = "\\\x7f?"
 
 
 class Kind(enum.Enum):
@@ -79,8 +81,7 @@ def check_path(path: str) -> str:
         not path
         or len(path) > _MAX_PATH
         or any(part in ("", ".", "..") for part in parts)
-        or "\\" in path
-        or "\0" in path
+        or any(char in _UNSAFE or char < " " for char in path)
         or ":" in parts[0]
     )
     if unsafe:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 __all__ = ["Staged"]
 
-from datetime import datetime
 from typing import Self
 
-from arrowopaque.format.manifest import FORMAT, Document, Partition, dump, load
+from pydantic import AwareDatetime
+
+from arrowopaque.format.document import FORMAT, Count, Document, dump, load
+from arrowopaque.format.manifest import Partition
 
 
 class Staged(Document):
@@ -16,16 +18,16 @@ class Staged(Document):
     Made by `StoreRoot.stage`. It is small, holds no row, and travels as JSON.
     """
 
-    format: int = FORMAT
+    format: Count = FORMAT
     id: str
     """Which receipt this is; a store takes it once."""
     store: str
     """The store that it is for."""
     table: str
-    at: int
+    at: Count
     """The store's version before the first file was written."""
-    created: datetime
-    rows: int
+    created: AwareDatetime
+    rows: Count
     partitions: tuple[Partition, ...]
     """The staged files, by the partitions that there were."""
 

@@ -9,7 +9,10 @@ from functools import cached_property
 from typing import Any, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Field, model_validator
+
+from arrowopaque.format import limits
+from arrowopaque.format.document import Count, Model
 
 
 class ColumnKind(enum.StrEnum):
@@ -48,24 +51,20 @@ _ARROW: dict[ColumnKind, pa.DataType] = {
 }
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Default(_Model):
+class Default(Model):
     """A server-side default: a literal, or SQL text when ``expression``."""
 
     text: str
     expression: bool = False
 
 
-class Column(_Model):
+class Column(Model):
     """One column."""
 
     name: str
     kind: ColumnKind
-    length: int | None = None
-    nbytes: int | None = None
+    length: Count | None = None
+    nbytes: Count | None = None
     nullable: bool = True
     autoincrement: bool = False
     default: Default | None = None
@@ -86,14 +85,14 @@ class Column(_Model):
         return pa.uuid() if self.kind is ColumnKind.UUID else self.arrow_type
 
 
-class Index(_Model):
+class Index(Model):
     """A secondary index; ``options`` are the backend's own, kept as given."""
 
     columns: tuple[str, ...]
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class TableSpec(_Model):
+class TableSpec(Model):
     """Columns and constraints of a table."""
 
     columns: tuple[Column, ...]
@@ -106,6 +105,8 @@ class TableSpec(_Model):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         names = [column.name for column in self.columns]
+        if not 1 <= len(names) <= limits.COLUMNS:
+            raise ValueError(f"{len(names)} columns, the limit is {limits.COLUMNS}")
         if len(set(names)) != len(names):
             raise ValueError(f"duplicate column names in {names}")
         used = [
@@ -116,6 +117,8 @@ class TableSpec(_Model):
         for name in used:
             if name not in names:
                 raise ValueError(f"unknown column {name!r} in a constraint")
+        if len(set(self.primary_key)) != len(self.primary_key):
+            raise ValueError(f"a column is twice in the primary key {self.primary_key}")
         return self
 
     @cached_property

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, decode_key
 from arrowopaque.maintain.findings import Check, Finding, caught
-from arrowopaque.store.base import POSITION, Base, rows_of
+from arrowopaque.store.base import Base, rows_of
 from arrowopaque.store.datafile import SortedFile, comparable
-from arrowopaque.store.parquet import ParquetObject
+from arrowopaque.store.parquet import POSITION, ParquetObject
 
 _PIECE = 8 * 2**20
 """Bytes that are read at once to compute a digest."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from arrowopaque import clock
 from arrowopaque.errors import CorruptStoreError
-from arrowopaque.format import names
-from arrowopaque.format.manifest import MetaTable, TableEntry, load
+from arrowopaque.format.manifest import MetaTable, TableEntry
 from arrowopaque.format.spec import TableSpec
+from arrowopaque.store.catalog import FileChain
 from arrowopaque.store.volume import Volume, publish
 
 
@@ -31,9 +31,9 @@ def publish_entries(volume: Volume, entries: Mapping[str, tuple[str | None, Tabl
     """
     tables = {name: TableEntry(spec=spec, manifest=manifest) for name, (manifest, spec) in entries.items()}
     try:
-        last = load(MetaTable, volume.store.get(names.PUBLISHED), f"{volume.store.uri}/{names.PUBLISHED}")
+        last = FileChain(volume).published()
     except CorruptStoreError:
-        # Missing or damaged, it is made anew: it is a copy, never the truth.
+        # Damaged, it is made anew: it is a copy, never the truth.
         last = None
     if last is None or _with_files(tables) != _with_files(last.tables):
         _publish(volume, tables, last)

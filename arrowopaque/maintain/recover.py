@@ -17,7 +17,8 @@ from typing import Protocol
 from arrowopaque import clock
 from arrowopaque.errors import ConflictError, CorruptStoreError
 from arrowopaque.format import names
-from arrowopaque.format.manifest import Key, MetaTable, TableManifest, check_manifest, dump
+from arrowopaque.format.document import dump
+from arrowopaque.format.manifest import Key, MetaTable, TableManifest, check_manifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
 from arrowopaque.maintain.verify import check_objects, unremembered

@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 
 from arrowopaque.errors import ConflictError
 from arrowopaque.format import names
-from arrowopaque.format.manifest import MetaTable, dump
+from arrowopaque.format.document import dump
+from arrowopaque.format.manifest import MetaTable
 from arrowopaque.objects.base import ObjectInfo
 from arrowopaque.store.catalog import FileChain
 from arrowopaque.store.root import Root

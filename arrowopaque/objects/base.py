@@ -40,8 +40,21 @@ class ObjectStore(ABC):
     """The root, never holding credentials."""
 
     @abstractmethod
-    def get(self, path: str) -> bytes:
-        """Return a whole object."""
+    def get(self, path: str, most: int | None = None) -> bytes:
+        """Return a whole object.
+
+        Parameters
+        ----------
+        path
+            The object.
+        most
+            The bytes that it may have.
+
+        Raises
+        ------
+        CorruptStoreError
+            It has more, and was not read.
+        """
 
     @abstractmethod
     def get_range(self, path: str, start: int, length: int) -> bytes:

@@ -35,9 +35,9 @@ class CheckedStore(ObjectStore):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, most: int | None = None) -> bytes:
         """See `ObjectStore`."""
-        return self._read(check_path(path))
+        return self._read(check_path(path), most)
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         """See `ObjectStore`."""
@@ -117,9 +117,17 @@ class CheckedStore(ObjectStore):
             raise ReadOnlyError(f"{self._name(path)} cannot be written: {self.uri} was opened read-only")
         return path
 
+    def _check_size(self, path: str, size: int, most: int | None) -> None:
+        """Refuse an object that is longer than it may be."""
+        if most is not None and size > most:
+            raise CorruptStoreError(
+                f"{self._name(path)} has {size} bytes, more than the {most} that it may have; "
+                "restore it from a copy"
+            )
+
     @abstractmethod
-    def _read(self, path: str) -> bytes:
-        """Return a whole object."""
+    def _read(self, path: str, most: int | None) -> bytes:
+        """Return a whole object unless it has more than ``most`` bytes."""
 
     @abstractmethod
     def _read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:

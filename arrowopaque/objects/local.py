@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "open_at_once"]
 
 import errno
 import os
@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import BinaryIO
 from urllib.parse import quote
 
 from arrowopaque.clock import new_id
@@ -63,14 +64,18 @@ class LocalStore(CheckedStore):
             raise CorruptStoreError(f"{self._name(path)} leaves the store's root through a symbolic link")
         return plain
 
-    def _read(self, path: str) -> bytes:
-        with self._reading(path), open(self._locate(path), "rb") as file:
+    def _read(self, path: str, most: int | None) -> bytes:
+        with self._opened(path) as file:
             self._was_there = True
-            return file.read()
+            self._check_size(path, os.fstat(file.fileno()).st_size, most)
+            data = file.read() if most is None else file.read(most + 1)
+        # It may have grown since.
+        self._check_size(path, len(data), most)
+        return data
 
     def _read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
         found = []
-        with self._reading(path), open(self._locate(path), "rb") as file:
+        with self._opened(path) as file:
             for start, length in ranges:
                 file.seek(start)
                 found.append(file.read(length))
@@ -197,10 +202,13 @@ class LocalStore(CheckedStore):
             raise StoreAccessError(f"{self.uri} was there and is gone: mount it or move it back, then retry")
 
     @contextmanager
-    def _reading(self, path: str) -> Iterator[None]:
+    def _opened(self, path: str) -> Iterator[BinaryIO]:
         with self._translated(path):
             try:
-                yield
+                with open(self._locate(path), "rb", opener=open_at_once) as file:
+                    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                        raise CorruptStoreError(f"{self._name(path)} is no file; restore it from a copy")
+                    yield file
             except _ABSENT as exc:
                 raise ObjectMissingError(f"{self._name(path)} does not exist") from exc
 
@@ -213,6 +221,13 @@ class LocalStore(CheckedStore):
         except OSError as exc:
             advice = _ADVICE.get(exc.errno or 0, "check the file system, then retry")
             raise StoreAccessError(f"{self._name(path)}: {exc.strerror or exc}; {advice}") from exc
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open without waiting, as the ``opener`` of `open`: a pipe would wait for
+    somebody who writes to it.
+    """
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _write_durably(path: str, data: bytes) -> None:

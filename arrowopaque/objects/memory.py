@@ -47,11 +47,12 @@ class MemoryStore(CheckedStore):
         """Forget a name; its memory goes with the last store that is open."""
         _named.pop(name, None)
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, most: int | None = None) -> bytes:
         with self._contents.lock:
             found = self._contents.objects.get(path)
         if found is None:
             raise ObjectMissingError(f"{self._name(path)} does not exist")
+        self._check_size(path, len(found[0]), most)
         return found[0]
 
     def _read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:

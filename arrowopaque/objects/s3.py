@@ -29,6 +29,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # publishes n
     PartialCredentialsError,
     ProfileNotFound,
 )
+from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from arrowopaque.clock import backoff, pause
@@ -104,10 +105,12 @@ class S3Store(CheckedStore):
     def _call(self, operation: str, **arguments: Any) -> Any:
         return self._fs.call_s3(operation, Bucket=self._bucket, **arguments)
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, most: int | None = None) -> bytes:
+        fs = self._fs
         with self._translated(path):
-            # With more than one connection s3fs asks for the size first.
-            return bytes(self._fs.cat_file(self._full(path), max_concurrency=1))
+            size, data = sync(fs.loop, _read_whole, fs, self._bucket, self._key(path), most)
+        self._check_size(path, size, most)
+        return bytes(data)
 
     def _read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
         with self._translated(path):
@@ -236,6 +239,25 @@ class S3Store(CheckedStore):
             raise StoreAccessError(
                 f"{self._name(path)}: {code or type(exc).__name__}; {_advice(exc, status, code)}"
             ) from exc
+
+
+async def _read_whole(fs: Any, bucket: str, key: str, most: int | None) -> tuple[int, bytes]:
+    """Return an object's size, and its bytes unless they are more than ``most``.
+
+    One request: the reply tells the size before the bytes are fetched.
+    """
+    for is_last in (False, True):
+        reply = await fs._call_s3("get_object", Bucket=bucket, Key=key)
+        size = int(reply["ContentLength"])
+        try:
+            return size, b"" if most is not None and size > most else await reply["Body"].read()
+        except _FOREIGN:
+            # The connection broke off in the middle.
+            if is_last:
+                raise
+        finally:
+            reply["Body"].close()
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _addressable(path: str) -> bool:

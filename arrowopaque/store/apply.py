@@ -33,11 +33,12 @@ from arrowopaque.format.manifest import (
     encode_leading,
 )
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
-from arrowopaque.store.base import POSITION, Base, Hits
+from arrowopaque.store.base import Base, Hits
 from arrowopaque.store.datafile import Positions, comparable, encode_deletes, read_deletes
+from arrowopaque.store.encoding import encode
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.parallel import run_all
-from arrowopaque.store.parquet import encode
+from arrowopaque.store.parquet import POSITION, index_schema
 from arrowopaque.store.volume import Volume
 
 
@@ -93,9 +94,7 @@ def _store_index(
     table = rows.select(list(columns)).append_column(POSITION, pa.array(np.arange(rows.num_rows), pa.int64()))
     if table.column(0).null_count:
         table = table.filter(table.column(0).is_valid())
-    fields = [spec.exact_schema.field(name) for name in columns]
-    schema = pa.schema([*fields, pa.field(POSITION, pa.int64(), False)])
-    return _store_sorted(volume, spec, sort_rows(table, columns), schema, path)
+    return _store_sorted(volume, spec, sort_rows(table, columns), index_schema(spec, columns), path)
 
 
 def write_file(volume: Volume, spec: TableSpec, table: str, partition: int, rows: pa.Table) -> DataFile:
@@ -208,8 +207,9 @@ def _with_deletes(
     volume: Volume, table: str, partition: int, file: DataFile, hits: Positions
 ) -> DataFile | None:
     """Return a file with more positions deleted; `None` if none is left."""
-    deleted = read_deletes(volume.store, file.deletes) if file.deletes else BitMap()
-    deleted |= BitMap(hits.astype(np.uint32))
+    deleted = BitMap(hits.astype(np.uint32))
+    if file.deletes:
+        deleted |= BitMap(read_deletes(volume.store, file, file.deletes).astype(np.uint32))
     if len(deleted) >= file.rows:
         return None
     data, facts = encode_deletes(deleted)

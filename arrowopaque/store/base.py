@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format.manifest import DataFile, IndexFile, Key, TableManifest, check_manifest, decode_key
 from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import In, Prefix, Term, Where, mask, prefix_end
 from arrowopaque.store.datafile import Positions, SortedFile, comparable, distinct
+from arrowopaque.store.parquet import POSITION
 from arrowopaque.store.volume import Volume
 
 Hits = dict[str, Positions]
@@ -99,18 +101,16 @@ class Base:
 
     def open(self, file: DataFile) -> SortedFile:
         """Return a data file for reading."""
-        return self._open(file, self.spec.primary_key[0])
+        return self._open(file)
 
     def open_index(self, index: IndexFile) -> SortedFile:
         """Return an index file for reading."""
-        return self._open(index, index.columns[0])
+        return self._open(index)
 
-    def _open(self, entry: DataFile | IndexFile, leading: str) -> SortedFile:
+    def _open(self, entry: DataFile | IndexFile) -> SortedFile:
         file = self._opened.get(entry.path)
         if file is None:
-            kind = self.spec.by_name[leading].arrow_type
-            file = SortedFile(self.volume.store, entry, leading, kind, self.volume.cache)
-            self._opened[entry.path] = file
+            file = self._opened[entry.path] = SortedFile(self.volume, self.spec, entry)
         return file
 
     def around(self, keys: pa.Table) -> list[DataFile]:
@@ -166,12 +166,23 @@ class Base:
                 yield from (file.row(group, at, names) for group, at in file.find(value))
             return
         for entry in self.files:
-            index = next(index for index in entry.indexes if index.columns == columns)
-            if index.rows:
-                found = self.open_index(index)
-                for group, at in found.find(value):
-                    (position,) = found.row(group, at, [POSITION])
-                    yield from self.open(entry).row_at(position, names)
+            yield from self._rows_by_index(entry, columns, value, names)
+
+    def _rows_by_index(
+        self, entry: DataFile, columns: tuple[str, ...], value: Any, names: Sequence[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        index = next(index for index in entry.indexes if index.columns == columns)
+        if not index.rows:
+            return
+        found = self.open_index(index)
+        for group, at in found.find(value):
+            (position,) = found.row(group, at, [POSITION])
+            if not 0 <= position < entry.rows:
+                raise self._lies(index, entry)
+            for row in self.open(entry).row_at(position, [columns[0], *names]):
+                if row[0] != value:
+                    raise self._lies(index, entry)
+                yield row[1:]
 
     def existing(self, keys: Sequence[Key]) -> set[Key]:
         """Return those of some primary keys that live rows have."""
@@ -218,8 +229,26 @@ class Base:
         at = file.locate(wanted) if wanted is not None else file.locate_range(low, high)
         if not len(at):
             return at
-        position = file.take(at, [POSITION]).column(POSITION)
-        return np.sort(position.to_numpy().astype(np.int64))
+        rows = file.take(at, [columns[0], POSITION])
+        positions = rows.column(POSITION).to_numpy().astype(np.int64)
+        self._check_index(entry, index, positions, rows.column(0).combine_chunks())
+        return np.sort(positions)
+
+    def _check_index(self, entry: DataFile, index: IndexFile, positions: Positions, values: pa.Array) -> None:
+        """Check that the rows that an index names are in the data file, with
+        the values that it says.
+        """
+        if len(np.unique(positions)) < len(positions) or positions.min() < 0 or positions.max() >= entry.rows:
+            raise self._lies(index, entry)
+        found = self.open(entry).take(positions, index.columns[:1]).column(0).combine_chunks()
+        if not np.array_equal(comparable(found), comparable(values)):
+            raise self._lies(index, entry)
+
+    def _lies(self, index: IndexFile, entry: DataFile) -> CorruptStoreError:
+        return CorruptStoreError(
+            f"index {self.volume.store.uri}/{index.path} names other rows of {entry.path} than those "
+            "with its values; restore both from a copy"
+        )
 
     def _filtered(
         self, file: SortedFile, positions: Positions, where: Where, names: Sequence[str]
@@ -284,10 +313,6 @@ class Base:
                 positions = positions[keep]
             if len(positions):
                 yield Match(entry.path, positions, file.take(positions, names))
-
-
-POSITION = "position"
-"""The column of an index file that says where in the data file a row is."""
 
 
 def _same_rows(found: pa.Table, wanted: pa.Table) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from arrowopaque import clock
 from arrowopaque.errors import CommitUnknownError, CorruptStoreError, ObjectMissingError, StoreAccessError
 from arrowopaque.format import names
-from arrowopaque.format.manifest import MetaTable, dump, load
+from arrowopaque.format.document import dump, load
+from arrowopaque.format.manifest import MetaTable
 from arrowopaque.objects.base import Put
 from arrowopaque.store.volume import Volume
 
@@ -40,7 +41,7 @@ class FileChain:
         """Return one link, `None` if it is not there yet."""
         name = names.chain_manifest(version)
         try:
-            data = self._volume.store.get(name)
+            data = self._volume.store.get(name, MetaTable.max_bytes)
         except ObjectMissingError:
             return None
         meta = load(MetaTable, data, f"{self._volume.store.uri}/{name}")
@@ -54,7 +55,7 @@ class FileChain:
     def published(self) -> MetaTable | None:
         """Return the last published copy, which may be old or absent."""
         try:
-            data = self._volume.store.get(names.PUBLISHED)
+            data = self._volume.store.get(names.PUBLISHED, MetaTable.max_bytes)
         except ObjectMissingError:
             return None
         return load(MetaTable, data, f"{self._volume.store.uri}/{names.PUBLISHED}")
@@ -117,7 +118,11 @@ class FileChain:
         found, version = set(head.receipts), head.taken
         while version > above:
             link = self.read(version)
-            assert link is not None, "names of the chain are never freed"
+            if link is None or link.taken >= version:
+                raise CorruptStoreError(
+                    f"{self._volume.store.uri}/{names.chain_manifest(version)} is lost, or names "
+                    f"a later link than itself: restore it from a copy, or recover the store"
+                )
             found.update(link.receipts)
             version = link.taken
         return found

@@ -14,10 +14,13 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from arrowopaque.errors import CorruptStoreError
-from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, digest
+from arrowopaque.format import bitmap
+from arrowopaque.format.document import digest
+from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
+from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
-from arrowopaque.store.cache import Cache
-from arrowopaque.store.parquet import ParquetObject
+from arrowopaque.store.parquet import ParquetObject, stored_schema
+from arrowopaque.store.volume import Volume
 
 Positions = npt.NDArray[np.int64]
 """Ascending row positions of one file."""
@@ -57,27 +60,26 @@ class SortedFile:
 
     Parameters
     ----------
-    store
+    volume
         Where it lies.
+    spec
+        The table that it is of.
     entry
         What the manifest says of it.
-    leading
-        The column that it is sorted by first.
-    kind
-        That column's Arrow type.
-    cache
-        Keeps what was read.
     """
 
-    def __init__(
-        self, store: ObjectStore, entry: DataFile | IndexFile, leading: str, kind: pa.DataType, cache: Cache
-    ) -> None:
+    def __init__(self, volume: Volume, spec: TableSpec, entry: DataFile | IndexFile) -> None:
         self.entry = entry
-        self.object = ParquetObject(store, entry, cache)
-        self._store = store
-        self._leading = leading
-        self._kind = kind
-        self._cache = cache
+        self.object = ParquetObject(volume.store, entry, stored_schema(spec, entry), volume.cache)
+        self._store = volume.store
+        self._leading = entry.columns[0] if isinstance(entry, IndexFile) else spec.primary_key[0]
+        self._kind = spec.by_name[self._leading].arrow_type
+        self._cache = volume.cache
+        self._ordered: set[int] = set()
+
+    def _corrupt(self, reason: str) -> CorruptStoreError:
+        place = f"{self._store.uri}/{self.entry.path}"
+        return CorruptStoreError(f"data file {place}: {reason}; restore it from a copy")
 
     def _bounds(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
         def make() -> tuple[tuple[Any, Any] | str, int]:
@@ -86,10 +88,23 @@ class SortedFile:
                 return "unknown", 8
             least, most = zip(*((b[0], b[1]) for b in known if b), strict=True)
             arrays = comparable(pa.array(least, self._kind)), comparable(pa.array(most, self._kind))
+            if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
+                raise self._corrupt(f"by its statistics it is not in the order of {self._leading!r}")
             return arrays, sum(array.nbytes for array in arrays)
 
         found = self._cache.load((self.entry.path, "bounds"), make)
         return None if isinstance(found, str) else found
+
+    def _check_order(self, group: int, keys: npt.NDArray[Any]) -> None:
+        """Check what a search in a row group relies on."""
+        bounds = self._bounds()
+        if (keys[:-1] > keys[1:]).any():
+            raise self._corrupt(f"row group {group} is not in the order of {self._leading!r}")
+        if bounds is not None and (bounds[0][group] > keys[0] or keys[-1] > bounds[1][group]):
+            raise self._corrupt(
+                f"the statistics of column {self._leading!r}, row group {group}, are not its own"
+            )
+        self._ordered.add(group)
 
     def _keys(self, groups: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield the sorted leading column of row groups."""
@@ -101,10 +116,15 @@ class SortedFile:
                 keys = comparable(array)
                 return keys, keys.nbytes
 
+            if array.null_count:
+                raise self._corrupt(f"row group {group} has NULL in column {self._leading!r}")
             if pa.types.is_fixed_size_binary(array.type) or pa.types.is_integer(array.type):
-                yield group, comparable(array)
+                keys = comparable(array)
             else:
-                yield group, self._cache.load((self.entry.path, group, "comparable"), make)
+                keys = self._cache.load((self.entry.path, group, "comparable"), make)
+            if group not in self._ordered:
+                self._check_order(group, keys)
+            yield group, keys
 
     def _groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
         bounds = self._bounds()
@@ -207,12 +227,7 @@ class SortedFile:
         return self._cache.load((entry.path, "deleted"), lambda: self._load_deletes(entry))
 
     def _load_deletes(self, entry: Deletes) -> tuple[Positions, int]:
-        positions = np.array(read_deletes(self._store, entry), dtype=np.int64)
-        if len(positions) != entry.count or (len(positions) and positions[-1] >= self.entry.rows):
-            raise CorruptStoreError(
-                f"deletion vector {self._store.uri}/{entry.path} does not fit {self.entry.path}; "
-                "restore it from a copy"
-            )
+        positions = read_deletes(self._store, self.entry, entry)
         return positions, positions.nbytes
 
     def alive(self, positions: Positions) -> Positions:
@@ -236,20 +251,27 @@ def _expand(starts: npt.NDArray[Any], counts: npt.NDArray[Any]) -> Positions:
     return result
 
 
-def read_deletes(store: ObjectStore, entry: Deletes) -> BitMap:
-    """Return a deletion vector.
+def read_deletes(store: ObjectStore, file: DataFile | IndexFile, entry: Deletes) -> Positions:
+    """Return what a deletion vector of a file says.
 
     Raises
     ------
     CorruptStoreError
-        It is not what the manifest says.
+        It is not what the manifest says, or does not fit the file.
     """
-    data = store.get(entry.path)
+    place = f"deletion vector {store.uri}/{entry.path}"
+    data = store.get(entry.path, entry.bytes)
     if len(data) != entry.bytes or digest(data) != entry.digest:
+        raise CorruptStoreError(f"{place} is altered; restore it from a copy")
+    try:
+        found = bitmap.positions(data, file.rows)
+    except ValueError as err:
+        raise CorruptStoreError(f"{place} does not fit {file.path}: {err}; restore it from a copy") from err
+    if len(found) != entry.count:
         raise CorruptStoreError(
-            f"deletion vector {store.uri}/{entry.path} is altered; restore it from a copy"
+            f"{place} has {len(found)} positions, the manifest says {entry.count}; restore it from a copy"
         )
-    return BitMap.deserialize(data)
+    return found
 
 
 def encode_deletes(positions: BitMap) -> tuple[bytes, dict[str, Any]]:

@@ -7,42 +7,38 @@ column can still prove what it got. See "Digests" in ``docs/FORMAT.md``.
 
 from __future__ import annotations
 
-__all__ = ["Encoded", "ParquetObject", "encode", "plain", "to_exact"]
+__all__ = [
+    "POSITION",
+    "ParquetObject",
+    "index_schema",
+    "plain",
+    "stored_schema",
+    "to_exact",
+]
 
-import base64
-import hashlib
 import io
-import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arrowopaque.errors import CorruptStoreError
-from arrowopaque.format.manifest import DataFile, IndexFile, digest
+from arrowopaque.format import limits
+from arrowopaque.format.document import digest
+from arrowopaque.format.manifest import DataFile, IndexFile
+from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.store.cache import Cache
+from arrowopaque.store.footer import (
+    TRAILER,
+    Footer,
+    chunk_digest,
+)
 
-_DIGESTS = "arrowopaque.digests"
-_COLUMNS = "arrowopaque.columns"
-_DIGEST_BYTES = 16
-_DICTIONARY_LIMIT = 256
-_SAMPLE = 8_192
-_TRAILER = 8
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A Parquet object ready to be stored, and what a manifest says of it."""
-
-    data: bytes
-    facts: dict[str, Any]
 
 
 def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -67,132 +63,19 @@ def to_exact(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _is_repetitive(column: pa.ChunkedArray) -> bool:
-    sample = column.slice(0, _SAMPLE)
-    distinct: int = pc.count_distinct(sample).as_py()
-    return distinct <= min(_DICTIONARY_LIMIT, max(1, len(sample) // 4))
+POSITION = "position"
+"""The column of an index file that says where in the data file a row is."""
 
 
-def _encodings(table: pa.Table) -> tuple[list[str], dict[str, str]]:
-    dictionary: list[str] = []
-    encodings: dict[str, str] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-            if _is_repetitive(column):
-                dictionary.append(name)
-            else:
-                encodings[name] = "DELTA_BYTE_ARRAY"
-        elif pa.types.is_integer(column.type):
-            encodings[name] = "DELTA_BINARY_PACKED"
-    return dictionary, encodings
+def stored_schema(spec: TableSpec, entry: DataFile | IndexFile) -> pa.Schema:
+    """Return the columns of a data file, or of an index file."""
+    return spec.exact_schema if isinstance(entry, DataFile) else index_schema(spec, entry.columns)
 
 
-def encode(
-    table: pa.Table, schema: pa.Schema, notes: dict[str, dict[str, str]], row_group_rows: int
-) -> Encoded:
-    """Return a table, rows in the order given, as a Parquet object.
-
-    Parameters
-    ----------
-    table
-        Rows in the engine's types.
-    schema
-        The same columns in the types that are stored.
-    notes
-        What a reader should know of a column's values, by column.
-    row_group_rows
-        Rows of a row group.
-    """
-    # Without rows there is one group that has none.
-    groups = max(1, -(-table.num_rows // row_group_rows))
-    blank = "~" * _base64_length(groups * table.num_columns * _DIGEST_BYTES)
-    dictionary, encodings = _encodings(table)
-    sink = pa.BufferOutputStream()
-    writer = pq.ParquetWriter(
-        sink,
-        schema,
-        store_schema=False,
-        compression="zstd",
-        use_dictionary=dictionary,
-        column_encoding=encodings or None,
-        write_statistics=True,
-    )
-    with writer:
-        writer.write_table(to_exact(table, schema), row_group_size=row_group_rows)
-        writer.add_key_value_metadata({_COLUMNS: json.dumps(notes), _DIGESTS: blank})
-    data = bytearray(sink.getvalue())
-    _fill_digests(data, blank)
-    footer = _footer_length(data) + _TRAILER
-    sealed = bytes(data)
-    facts = {
-        "rows": table.num_rows,
-        "bytes": len(sealed),
-        "digest": digest(sealed),
-        "footer": footer,
-        "footer_digest": digest(sealed[-footer:]),
-    }
-    return Encoded(sealed, facts)
-
-
-def _base64_length(size: int) -> int:
-    return -(-size // 3) * 4
-
-
-def _footer_length(data: bytes | bytearray) -> int:
-    return int.from_bytes(data[-_TRAILER:-4], "little")
-
-
-def _fill_digests(data: bytearray, blank: str) -> None:
-    """Put the chunks' digests in the place that was kept free for them."""
-    metadata = pq.read_metadata(io.BytesIO(data))
-    view = memoryview(data)
-    digests = b"".join(
-        _chunk_digest(view[start : start + length]) for group in _chunks(metadata) for start, length in group
-    )
-    view.release()
-    # The key-value metadata comes after the row groups and their statistics.
-    place = data.rfind(blank.encode())
-    data[place : place + len(blank)] = base64.b64encode(digests)
-
-
-def _chunk_digest(data: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
-
-
-def _chunks(metadata: pq.FileMetaData) -> list[list[tuple[int, int]]]:
-    """Return the (start, length) of every column chunk, by row group."""
-    result = []
-    for g in range(metadata.num_row_groups):
-        group = metadata.row_group(g)
-        chunks = []
-        for c in range(metadata.num_columns):
-            chunk = group.column(c)
-            start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
-            chunks.append((start, chunk.total_compressed_size))
-        result.append(chunks)
-    return result
-
-
-class _Footer:
-    """A checked footer."""
-
-    __slots__ = ("chunks", "digests", "metadata", "offsets", "positions")
-
-    def __init__(self, tail: bytes) -> None:
-        self.metadata = pq.read_metadata(pa.BufferReader(tail))
-        stored = self.metadata.metadata or {}
-        self.digests = base64.b64decode(stored[_DIGESTS.encode()], validate=True)
-        self.chunks = _chunks(self.metadata)
-        self.positions = {self.metadata.schema.column(c).name: c for c in range(self.metadata.num_columns)}
-        self.offsets = [0]
-        for g in range(self.metadata.num_row_groups):
-            self.offsets.append(self.offsets[-1] + self.metadata.row_group(g).num_rows)
-        if len(self.digests) != len(self.chunks) * self.metadata.num_columns * _DIGEST_BYTES:
-            raise ValueError("the digests do not match the column chunks")
-
-    def digest(self, group: int, column: int) -> bytes:
-        at = (group * self.metadata.num_columns + column) * _DIGEST_BYTES
-        return self.digests[at : at + _DIGEST_BYTES]
+def index_schema(spec: TableSpec, columns: Sequence[str]) -> pa.Schema:
+    """Return the columns of an index."""
+    fields = [spec.exact_schema.field(name) for name in columns]
+    return pa.schema([*fields, pa.field(POSITION, pa.int64(), False)])
 
 
 class _Sparse(io.RawIOBase):
@@ -239,12 +122,17 @@ class ParquetObject:
         Where it lies.
     entry
         What the manifest says of it.
+    schema
+        The columns that it must have.
     cache
         Keeps footers and decoded columns.
     """
 
-    def __init__(self, store: ObjectStore, entry: DataFile | IndexFile, cache: Cache) -> None:
+    def __init__(
+        self, store: ObjectStore, entry: DataFile | IndexFile, schema: pa.Schema, cache: Cache
+    ) -> None:
         self.entry = entry
+        self._schema = schema
         self._store = store
         self._cache = cache
 
@@ -254,25 +142,33 @@ class ParquetObject:
         )
 
     @property
-    def footer(self) -> _Footer:
+    def footer(self) -> Footer:
         """The footer, fetched and checked on first use."""
         return self._cache.load((self.entry.path, "footer"), self._load_footer)
 
-    def _load_footer(self) -> tuple[_Footer, int]:
+    def _load_footer(self) -> tuple[Footer, int]:
+        size = self._footer_size()
+        return self._parsed(self._store.get_range(self.entry.path, self.entry.bytes - size, size))
+
+    def _footer_size(self) -> int:
         size = self.entry.footer
-        if not _TRAILER < size <= self.entry.bytes:
+        if not TRAILER < size <= self.entry.bytes:
             raise self._corrupt(f"a footer of {size} bytes does not fit in {self.entry.bytes}")
-        tail = self._store.get_range(self.entry.path, self.entry.bytes - size, size)
+        if size > limits.FOOTER_BYTES:
+            raise self._corrupt(f"its footer has {size} bytes, more than {limits.FOOTER_BYTES}")
+        return size
+
+    def _parsed(self, tail: bytes) -> tuple[Footer, int]:
         if digest(tail) != self.entry.footer_digest:
             raise self._corrupt("its footer is altered")
         try:
-            footer = _Footer(tail)
+            footer = Footer(tail, self.entry.bytes, self._schema)
         except (pa.ArrowException, KeyError, ValueError, OSError) as err:
             raise self._corrupt(f"its footer cannot be read ({err})") from err
         if footer.offsets[-1] != self.entry.rows:
             raise self._corrupt(f"it has {footer.offsets[-1]} rows, the manifest says {self.entry.rows}")
         # A parsed footer takes about as much again as its bytes, several times over.
-        return footer, 4 * size
+        return footer, 4 * len(tail)
 
     @property
     def groups(self) -> int:
@@ -289,11 +185,20 @@ class ParquetObject:
         footer = self.footer
         c = footer.positions[column]
         result: list[tuple[Any, Any] | None] = []
-        for g in range(len(footer.chunks)):
-            statistics = footer.metadata.row_group(g).column(c).statistics
-            known = statistics is not None and statistics.has_min_max
-            result.append((statistics.min, statistics.max) if known else None)
+        try:
+            for g in range(len(footer.chunks)):
+                statistics = footer.metadata.row_group(g).column(c).statistics
+                known = statistics is not None and statistics.has_min_max
+                result.append((statistics.min, statistics.max) if known else None)
+            pa.array([value for ends in result if ends for value in ends], self._kind(column))
+        except (pa.ArrowException, ValueError, OverflowError) as err:
+            raise self._corrupt(f"its statistics of column {column!r} are none ({err})") from err
         return result
+
+    def _kind(self, column: str) -> pa.DataType:
+        """Return a column's type as the engine has it."""
+        kind = self._schema.field(column).type
+        return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
     def column(self, group: int, name: str) -> pa.Array:
         """Return one decoded column of one row group."""
@@ -348,10 +253,19 @@ class ParquetObject:
         try:
             file = pq.ParquetFile(pa.PythonFile(source, mode="r"), metadata=footer.metadata, pre_buffer=False)
             table = file.read_row_groups(list(groups), columns=list(names), use_threads=False)
-        except (pa.ArrowException, OSError) as err:
-            raise self._corrupt(f"it cannot be decoded ({err})") from err
-        columns = [plain(table.column(name)) for name in names]
+            columns = [plain(table.column(name)) for name in names]
+            for name, array in zip(names, columns, strict=True):
+                self._check_decoded(name, array, sum(footer.rows(group) for group in groups))
+        except (pa.ArrowException, ValueError, OSError) as err:
+            raise self._corrupt(f"row groups {groups[0]}-{groups[-1]} cannot be decoded ({err})") from err
         return pa.table(columns, names=list(names))
+
+    def _check_decoded(self, name: str, array: pa.Array, rows: int) -> None:
+        if array.type != self._kind(name) or len(array) != rows:
+            raise ValueError(f"{len(array)} values of {array.type} in column {name!r} of {rows} rows")
+        if pa.types.is_string(array.type):
+            # That it is UTF-8 is the writer's word.
+            array.validate(full=True)
 
     def _fetch(self, wanted: list[tuple[int, int]]) -> list[tuple[int, bytes]]:
         """Return the checked bytes of column chunks, by position."""
@@ -368,7 +282,7 @@ class ParquetObject:
         starts = [start for start, _ in parts]
         for start, length, g, c in chunks:
             at, data = parts[bisect_right(starts, start) - 1]
-            if _chunk_digest(memoryview(data)[start - at : start - at + length]) != self.footer.digest(g, c):
+            if chunk_digest(memoryview(data)[start - at : start - at + length]) != self.footer.digest(g, c):
                 raise self._corrupt(f"row group {g} of column {c} is altered")
         return parts
 
@@ -380,7 +294,7 @@ class ParquetObject:
         CorruptStoreError
             They differ.
         """
-        data = self._store.get(self.entry.path)
+        data = self._store.get(self.entry.path, self.entry.bytes)
         self.check(data)
         return data
 
@@ -390,6 +304,8 @@ class ParquetObject:
             raise self._corrupt(f"it has {len(data)} bytes, the manifest says {self.entry.bytes}")
         if digest(data) != self.entry.digest:
             raise self._corrupt("it is altered")
+        size = self._footer_size()
+        self._cache.load((self.entry.path, "footer"), lambda: self._parsed(data[-size:]))
 
     def check_whole(self) -> None:
         """Compare the object with the manifest; see `whole`."""

@@ -24,7 +24,7 @@ from arrowopaque.store.base import Base, load_base
 from arrowopaque.store.calls import Mode
 from arrowopaque.store.disjoint import Duplicate, find_duplicate
 from arrowopaque.store.draft import without
-from arrowopaque.store.parquet import ParquetObject
+from arrowopaque.store.parquet import ParquetObject, stored_schema
 from arrowopaque.store.plan import ClashError, plan_write
 from arrowopaque.store.root import Root, Tables
 from arrowopaque.store.rooted import RootedTable
@@ -255,11 +255,15 @@ class _Commit:
 
     def _copy(self, receipt: Staged, entry: Stored, path: str) -> Stored:
         try:
-            data = ParquetObject(self._volume.store, entry, self._volume.cache).whole()
+            data = self._stored(receipt, entry).whole()
         except ObjectMissingError as err:
             raise self._gone(receipt, entry.path) from err
         self._volume.store.put(path, data)
         return entry.model_copy(update={"path": path})
+
+    def _stored(self, receipt: Staged, entry: DataFile | IndexFile) -> ParquetObject:
+        schema = stored_schema(self._root.spec(receipt.table), entry)
+        return ParquetObject(self._volume.store, entry, schema, self._volume.cache)
 
     def _fitting(self, table: _Table, receipt: Staged, layout: TableManifest) -> tuple[Partition, ...]:
         """Return a receipt's files by today's partitions; those that a
@@ -271,7 +275,7 @@ class _Commit:
                 placed(table.spec, layout, Stage((partition,)))
             except StaleStageError:
                 for file in partition.files:
-                    stored = ParquetObject(self._volume.store, file, self._volume.cache)
+                    stored = self._stored(receipt, file)
                     rows = stored.read(range(stored.groups), table.spec.names)
                     fitting += stage(self._volume, table.spec, receipt.table, layout, rows).partitions
             else:

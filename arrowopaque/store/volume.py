@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from arrowopaque import clock
 from arrowopaque.errors import ConfigurationError, CorruptStoreError, ObjectMissingError, RootInUseError
 from arrowopaque.format import names
-from arrowopaque.format.manifest import Marker, MetaTable, TableManifest, dump, load
+from arrowopaque.format.document import dump, load
+from arrowopaque.format.manifest import Marker, MetaTable, TableManifest
 from arrowopaque.objects.base import ObjectStore, Put
 from arrowopaque.options import Options
 from arrowopaque.store.cache import Cache
@@ -34,7 +35,7 @@ class Volume:
         return self.cache.load((name, "manifest"), lambda: self._load_manifest(name))
 
     def _load_manifest(self, name: str) -> tuple[TableManifest, int]:
-        data = self.store.get(name)
+        data = self.store.get(name, TableManifest.max_bytes)
         manifest = load(TableManifest, data, f"{self.store.uri}/{name}")
         if manifest.name != name:
             raise CorruptStoreError(
@@ -88,7 +89,7 @@ def create_volume(store: ObjectStore, *, id: str, binding: str, options: Options
 def read_marker(store: ObjectStore) -> Marker | None:
     """Return whose root this is; `None` if nobody's."""
     try:
-        data = store.get(names.MARKER)
+        data = store.get(names.MARKER, Marker.max_bytes)
     except ObjectMissingError:
         return None
     return load(Marker, data, f"{store.uri}/{names.MARKER}")

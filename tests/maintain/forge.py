@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from arrowopaque import StoreRoot
 from arrowopaque.clock import new_id
-from arrowopaque.format.manifest import DataFile, Partition, TableEntry, TableManifest, digest
+from arrowopaque.format.document import digest
+from arrowopaque.format.manifest import DataFile, Partition, TableEntry, TableManifest
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.apply import write_file
 

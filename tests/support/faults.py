@@ -247,8 +247,8 @@ class FaultyStore(ObjectStore):
         result: T = self._faults.take(_Step(name, act, error, error, halve))
         return result
 
-    def get(self, path: str) -> bytes:
-        return self._take("get", path, lambda: self._inner.get(path))
+    def get(self, path: str, most: int | None = None) -> bytes:
+        return self._take("get", path, lambda: self._inner.get(path, most))
 
     def get_range(self, path: str, start: int, length: int) -> bytes:
         return self._take("get_range", path, lambda: self._inner.get_range(path, start, length))

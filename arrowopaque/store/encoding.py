@@ -1,0 +1,135 @@
+"""Rows as a Parquet object, as it is stored."""
+
+from __future__ import annotations
+
+__all__ = ["Encoded", "encode"]
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from arrowopaque.errors import ConfigurationError
+from arrowopaque.format import limits
+from arrowopaque.format.document import digest
+from arrowopaque.store.footer import DIGEST_BYTES, DIGESTS, TRAILER, chunk_digest, chunks_of, footer_length
+from arrowopaque.store.parquet import to_exact
+
+_COLUMNS = "arrowopaque.columns"
+_DICTIONARY_LIMIT = 256
+_SAMPLE = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A Parquet object ready to be stored, and what a manifest says of it."""
+
+    data: bytes
+    facts: dict[str, Any]
+
+
+def _is_repetitive(column: pa.ChunkedArray) -> bool:
+    sample = column.slice(0, _SAMPLE)
+    distinct: int = pc.count_distinct(sample).as_py()
+    return distinct <= min(_DICTIONARY_LIMIT, max(1, len(sample) // 4))
+
+
+def _encodings(table: pa.Table) -> tuple[list[str], dict[str, str]]:
+    dictionary: list[str] = []
+    encodings: dict[str, str] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+            if _is_repetitive(column):
+                dictionary.append(name)
+            else:
+                encodings[name] = "DELTA_BYTE_ARRAY"
+        elif pa.types.is_integer(column.type):
+            encodings[name] = "DELTA_BINARY_PACKED"
+    return dictionary, encodings
+
+
+def encode(
+    table: pa.Table, schema: pa.Schema, notes: dict[str, dict[str, str]], row_group_rows: int
+) -> Encoded:
+    """Return a table, rows in the order given, as a Parquet object.
+
+    Parameters
+    ----------
+    table
+        Rows in the engine's types.
+    schema
+        The same columns in the types that are stored.
+    notes
+        What a reader should know of a column's values, by column.
+    row_group_rows
+        Rows of a row group.
+    """
+    # Without rows there is one group that has none.
+    groups = max(1, -(-table.num_rows // row_group_rows))
+    blank = "~" * _base64_length(groups * table.num_columns * DIGEST_BYTES)
+    dictionary, encodings = _encodings(table)
+    sink = pa.BufferOutputStream()
+    writer = pq.ParquetWriter(
+        sink,
+        schema,
+        store_schema=False,
+        compression="zstd",
+        use_dictionary=dictionary,
+        column_encoding=encodings or None,
+        write_statistics=True,
+    )
+    with writer:
+        writer.write_table(to_exact(table, schema), row_group_size=row_group_rows)
+        writer.add_key_value_metadata({_COLUMNS: json.dumps(notes), DIGESTS: blank})
+    data = bytearray(sink.getvalue())
+    _fill_digests(data, blank)
+    footer = footer_length(data) + TRAILER
+    _check_limits(table, data, footer, row_group_rows)
+    sealed = bytes(data)
+    facts = {
+        "rows": table.num_rows,
+        "bytes": len(sealed),
+        "digest": digest(sealed),
+        "footer": footer,
+        "footer_digest": digest(sealed[-footer:]),
+    }
+    return Encoded(sealed, facts)
+
+
+def _base64_length(size: int) -> int:
+    return -(-size // 3) * 4
+
+
+def _check_limits(table: pa.Table, data: bytearray, footer: int, row_group_rows: int) -> None:
+    """Refuse to write what readers refuse to read."""
+    groups = -(-table.num_rows // row_group_rows)
+    for what, value, most in (
+        ("rows", table.num_rows, limits.FILE_ROWS),
+        ("bytes", len(data), limits.DATA_FILE_BYTES),
+        ("row groups", groups, limits.ROW_GROUPS),
+        ("rows in a row group", min(row_group_rows, table.num_rows), limits.GROUP_ROWS),
+        ("bytes of a footer", footer, limits.FOOTER_BYTES),
+    ):
+        if value > most:
+            raise ConfigurationError(
+                f"a data file would have {value} {what}, readers take {most}: "
+                "change the options partition_rows and row_group_rows"
+            )
+
+
+def _fill_digests(data: bytearray, blank: str) -> None:
+    """Put the chunks' digests in the place that was kept free for them."""
+    metadata = pq.read_metadata(io.BytesIO(data))
+    view = memoryview(data)
+    digests = b"".join(
+        chunk_digest(view[start : start + length]) for group in chunks_of(metadata) for start, length in group
+    )
+    view.release()
+    # The key-value metadata comes after the row groups and their statistics.
+    place = data.rfind(blank.encode())
+    data[place : place + len(blank)] = base64.b64encode(digests)

@@ -1,0 +1,133 @@
+"""A Parquet footer, of which nothing is believed that was not checked."""
+
+from __future__ import annotations
+
+__all__ = ["DIGESTS", "TRAILER", "Footer", "chunk_digest", "chunks_of", "footer_length"]
+
+import base64
+import hashlib
+import io
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arrowopaque.format import limits
+
+DIGESTS = "arrowopaque.digests"
+DIGEST_BYTES = 16
+TRAILER = 8
+"""Bytes of the footer's length and of the closing magic."""
+_MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
+_ARROW_SCHEMA = b"ARROW:schema"
+"""Would make the reader return other types than those that are stored."""
+
+
+def footer_length(data: bytes | bytearray) -> int:
+    """Return the bytes that a footer says it has, without its trailer."""
+    return int.from_bytes(data[-TRAILER:-4], "little")
+
+
+def chunk_digest(data: bytes | memoryview) -> bytes:
+    """Return the digest of a column chunk."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def _place(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
+    start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+    return start, chunk.total_compressed_size
+
+
+def chunks_of(metadata: pq.FileMetaData) -> list[list[tuple[int, int]]]:
+    """Return the (start, length) of every column chunk, by row group."""
+    groups = (metadata.row_group(g) for g in range(metadata.num_row_groups))
+    return [[_place(group.column(c)) for c in range(metadata.num_columns)] for group in groups]
+
+
+def _columns(schema: pq.ParquetSchema) -> list[tuple[Any, ...]]:
+    """Return what of a schema decides how values are read."""
+    columns = (schema.column(c) for c in range(len(schema.names)))
+    facts = ("path", "physical_type", "length", "max_definition_level", "max_repetition_level")
+    return [(*(getattr(column, fact) for fact in facts), str(column.logical_type)) for column in columns]
+
+
+@lru_cache(64)
+def _expected(schema: pa.Schema) -> list[tuple[Any, ...]]:
+    sink = io.BytesIO()
+    pq.ParquetWriter(sink, schema, store_schema=False).close()
+    return _columns(pq.read_metadata(io.BytesIO(sink.getvalue())).schema)
+
+
+class Footer:
+    """A checked footer.
+
+    Parameters
+    ----------
+    tail
+        The footer with its trailer.
+    size
+        Bytes of the whole object.
+    schema
+        The columns that it must have.
+
+    Raises
+    ------
+    ValueError, pyarrow.ArrowException, OSError, KeyError
+        It cannot be read, or is not such a footer.
+    """
+
+    __slots__ = ("chunks", "digests", "metadata", "offsets", "positions")
+
+    def __init__(self, tail: bytes, size: int, schema: pa.Schema) -> None:
+        if tail[-4:] == _ENCRYPTED:
+            raise ValueError("it is encrypted")
+        if tail[-4:] != _MAGIC or footer_length(tail) + TRAILER != len(tail):
+            raise ValueError(f"a footer of {footer_length(tail)} bytes is stated")
+        file = pq.ParquetFile(pa.BufferReader(tail), thrift_container_size_limit=limits.ROW_GROUPS)
+        self.metadata = file.metadata
+        stored = self.metadata.metadata or {}
+        if _ARROW_SCHEMA in stored:
+            raise ValueError("it has an Arrow schema of its own")
+        found, wanted = _columns(self.metadata.schema), _expected(schema)
+        if found != wanted:
+            odd = next((c for c in found if c not in wanted), None)
+            raise ValueError(f"its columns are not {schema.names}" + (f": {odd}" if odd else ""))
+        self.digests = base64.b64decode(stored[DIGESTS.encode()], validate=True)
+        self.positions = {name: c for c, name in enumerate(schema.names)}
+        self.offsets = [0]
+        self.chunks = [self._group(g, 4, size - len(tail)) for g in range(self.metadata.num_row_groups)]
+        if len(self.digests) != len(self.chunks) * len(self.positions) * DIGEST_BYTES:
+            raise ValueError("the digests do not match the column chunks")
+
+    def _group(self, number: int, low: int, high: int) -> list[tuple[int, int]]:
+        """Check a row group, whose chunks must lie in ``[low, high)``."""
+        group = self.metadata.row_group(number)
+        rows = group.num_rows
+        if not (1 if self.metadata.num_row_groups > 1 else 0) <= rows <= limits.GROUP_ROWS:
+            raise ValueError(f"row group {number} has {rows} rows, the limit is {limits.GROUP_ROWS}")
+        self.offsets.append(self.offsets[-1] + rows)
+        places = []
+        for c in range(len(self.positions)):
+            chunk = group.column(c)
+            start, length = _place(chunk)
+            what = f"row group {number} of column {c}"
+            inside = low <= start and 0 < length <= high - start
+            if chunk.file_path or not (inside or rows == length == 0):
+                raise ValueError(f"{what} lies elsewhere: {length} bytes at {start}")
+            if chunk.num_values != rows:
+                raise ValueError(f"{what} has {chunk.num_values} values, not {rows}")
+            if not 0 <= chunk.total_uncompressed_size <= limits.CHUNK_BYTES:
+                expanded = chunk.total_uncompressed_size
+                raise ValueError(f"{what} expands to {expanded} bytes, the limit is {limits.CHUNK_BYTES}")
+            places.append((start, length))
+        return places
+
+    def rows(self, group: int) -> int:
+        """Return the rows of a row group."""
+        return self.offsets[group + 1] - self.offsets[group]
+
+    def digest(self, group: int, column: int) -> bytes:
+        """Return the digest that a column chunk must have."""
+        at = (group * self.metadata.num_columns + column) * DIGEST_BYTES
+        return self.digests[at : at + DIGEST_BYTES]
