@@ -174,15 +174,18 @@ class Base:
         index = next(index for index in entry.indexes if index.columns == columns)
         if not index.rows:
             return
-        found = self.open_index(index)
+        found, wanted = self.open_index(index), [*names]
+        if columns[0] not in wanted:
+            wanted.append(columns[0])
+        place = wanted.index(columns[0])
         for group, at in found.find(value):
             (position,) = found.row(group, at, [POSITION])
             if not 0 <= position < entry.rows:
                 raise self._lies(index, entry)
-            for row in self.open(entry).row_at(position, [columns[0], *names]):
-                if row[0] != value:
+            for row in self.open(entry).row_at(position, wanted):
+                if row[place] != value:
                     raise self._lies(index, entry)
-                yield row[1:]
+                yield row[: len(names)]
 
     def existing(self, keys: Sequence[Key]) -> set[Key]:
         """Return those of some primary keys that live rows have."""

@@ -112,8 +112,9 @@ def test_links_out_of_the_root(root: Path, operation: str, link: str) -> None:
     else:
         (root / "tables" / "x").symlink_to(root.parent)
         path = "tables/x/outside" if operation == "list" else "tables/x/outside/secret"
-    if operation == "empty range" or (operation == "list" and link == "file"):
-        pytest.fail("nothing is looked at") if list(LocalStore(str(root)).list("tables")) else None
+    if operation == "empty range":
+        # Nothing is looked at.
+        assert LocalStore(str(root)).get_range(path, 0, 0) == b""
         return
     with pytest.raises(CorruptStoreError, match="leaves the store's root through a symbolic link"):
         OPERATIONS[operation](LocalStore(str(root)), path)
