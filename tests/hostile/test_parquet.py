@@ -299,19 +299,6 @@ def test_text_that_is_none(hostile: Hostile) -> None:
             question()
 
 
-def test_statistics_that_are_no_values(hostile: Hostile) -> None:
-    """The least UUID of a row group, cut short within the footer."""
-    data = bytearray(parquet(good(hostile)))
-    footer = len(data) - int.from_bytes(data[-8:-4], "little") - 8
-    at = data.index(b"\x10" + key(10), footer)
-    # A shorter value, and what is left of it as an unknown field of the same struct.
-    data[at : at + 17] = b"\x04" + key(10)[:4] + b"\xf8\x0a" + b"\x01" * 10
-    file = hostile.replaced(hostile.files[0], bytes(data), deletes=None)
-    hostile.commit(file, hostile.files[1])
-    with pytest.raises(CorruptStoreError, match=file.path):
-        list(StoreRoot(str(hostile.folder), writeable=False).table("t").fetch(id=key(7)))
-
-
 def test_a_file_of_the_wrong_size_is_not_read(hostile: Hostile) -> None:
     path = hostile.files[1].path
     with open(hostile.folder / path, "r+b") as file:
