@@ -15,10 +15,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --no-config --upgrade --universal --pyt
 # How long `make torture` tortures each kind of repository; TORTURE_ARGS=--seed=N replays.
 SECONDS ?= 60
 TORTURE_ARGS ?=
+LOAD_ARGS ?=
 PATHS := arrowopaque tests scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-oldest torture mutations postgres check static lint format types layers lock clean
+.PHONY: help setup demo bench test test-oldest torture load mutations postgres check static lint format types layers lock clean
 .NOTPARALLEL:
 .SUFFIXES:
 
@@ -51,6 +52,9 @@ test-oldest:  ## all tests with the oldest versions that pyproject.toml admits, 
 
 torture: postgres $(READY)  ## kill writers at random moments and compare, SECONDS=60 a database
 	$(BIN)/python scripts/torture.py --seconds $(SECONDS) $(TORTURE_ARGS)
+
+load: postgres $(READY)  ## many processes write at once: check, and print how fast; LOAD_ARGS are those of scripts/load.py
+	$(BIN)/python scripts/load.py $(LOAD_ARGS)
 
 mutations: postgres $(READY)  ## take every protocol step out of a copy of the source; each must fail a test
 	$(BIN)/python -m tests.mutations

@@ -223,7 +223,11 @@ class RegistryTable:
         catalog row.
         """
         with host.reading(self.db) as cursor:
-            return self._state(cursor.execute(*self.sql.read_some(self.name, limit)).rows())
+            return self.read_at(cursor, limit)
+
+    def read_at(self, cursor: Cursor, limit: int) -> DeltaState:
+        """Do the same as ``cursor`` sees it."""
+        return self._state(cursor.execute(*self.sql.read_some(self.name, limit)).rows())
 
     def raise_fence(self) -> None:
         """Let every commit find out that a vacuum has listed the store."""
@@ -272,12 +276,8 @@ class _Exclusive:
         self._table = table
         self.cursor = cursor
 
-    def read(self, keys: Sequence[Key]) -> DeltaState:
-        table = self._table
-        where = [In(table.spec.primary_key[0], tuple({key[0] for key in keys}))]
-        delta = [row for row in self.cursor.execute(*table.sql.read(table.name, where)).rows() if row[0] == 0]
-        # That has only the tombstones of those keys; all are wanted.
-        return table._state(delta + self.cursor.execute(*table.sql.state(table.name, [])).rows())
+    def read(self, limit: int) -> DeltaState:
+        return self._table.read_at(self.cursor, limit)
 
     def current(self) -> Current:
         return self._table.current_at(self.cursor)

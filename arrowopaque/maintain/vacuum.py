@@ -23,8 +23,8 @@ from arrowopaque.store.root import Root
 from arrowopaque.store.table import MaintainedTable
 from arrowopaque.store.volume import Volume
 
-_AT_ONCE = 2_000
-"""Objects that are deleted under one lock."""
+_AT_ONCE = 500
+"""Objects that are deleted under one lock, for as long as which writers wait."""
 
 _KINDS = {
     names.Kind.DATA,

@@ -59,9 +59,9 @@ class DeltaState:
 class Exclusive(Protocol):
     """The state of a table while nobody else can change it."""
 
-    def read(self, keys: Sequence[Key]) -> DeltaState:
-        """Return the delta rows with ``keys``, all tombstones and the
-        manifest.
+    def read(self, limit: int) -> DeltaState:
+        """Return at most ``limit`` delta rows, all tombstones and the
+        catalog row.
         """
 
     def current(self) -> Current:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Crowd", "Deed", "assert_true_of", "counted_conflicts", "gather", "prepare", "work"]
+__all__ = ["Crowd", "Deed", "Gathering", "assert_true_of", "counted_conflicts", "gather", "prepare", "work"]
 
 import os
 import time
@@ -87,6 +87,33 @@ class Deed:
     longest: float = 0.0
     """Seconds of its longest small write."""
     error: str = ""
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """What a crowd has done together."""
+
+    deeds: list[Any]
+    """What each writer reports."""
+    seconds: float
+    """From the first to the last of their writes."""
+    maintained: dict[str, int]
+    """How often each maintenance went through."""
+    in_use: int
+    """How often one gave up because a table was in use."""
+
+    @property
+    def commits(self) -> int:
+        return sum(deed.commits for deed in self.deeds)
+
+    @property
+    def conflicts(self) -> int:
+        return sum(deed.conflicts for deed in self.deeds)
+
+    @property
+    def longest(self) -> float:
+        longest: float = max(deed.longest for deed in self.deeds)
+        return longest
 
 
 def prepare(crowd: Crowd) -> None:
@@ -182,29 +209,36 @@ def work(crowd: Crowd, number: int, barrier: Any, results: Any) -> None:
 
 
 def _maintain(crowd: Crowd, verb: str, stop: Any, results: Any) -> None:
-    error, done = "", 0
+    error, done, in_use = "", 0, 0
     try:
         manager: Any = crowd.open().manager
         while True:
             if verb == "vacuum" and crowd.litters:
                 crowd.litter()
             try:
-                manager.vacuum(retention=crowd.retention) if verb == "vacuum" else getattr(manager, verb)()
-                done += 1
+                busy = _maintain_once(crowd, manager, verb)
+                done, in_use = done + (not busy), in_use + busy
             except ConflictError:
                 # The table was in use for as long as it had patience.
-                pass
+                in_use += 1
             if stop.wait(0.2):
                 break
     except BaseException:  # noqa: BLE001  # the parent fails with it
         error = traceback.format_exc()
-    results.put((verb, done, error))
+    results.put((verb, done, in_use, error))
 
 
-def gather(crowd: Crowd, target: Callable[..., None] = work) -> tuple[list[Any], float]:
-    """Let all writers loose, with maintenance beside them; return what they
-    report and the seconds from the first to the last.
-    """
+def _maintain_once(crowd: Crowd, manager: Any, verb: str) -> bool:
+    """Do it, and return whether a table was left alone because it was in use."""
+    if verb != "vacuum":
+        getattr(manager, verb)()
+        return False
+    reports = manager.vacuum(retention=crowd.retention)
+    return isinstance(reports, dict) and any(report.busy for report in reports.values())
+
+
+def gather(crowd: Crowd, target: Callable[..., None] = work) -> Gathering:
+    """Let all writers loose, with maintenance beside them."""
     barrier, results, reports = CONTEXT.Barrier(crowd.writers + 1), CONTEXT.Queue(), CONTEXT.Queue()
     stop = CONTEXT.Event()
     keepers = [launch(_maintain, crowd, verb, stop, reports) for verb in crowd.maintenance]
@@ -221,7 +255,9 @@ def gather(crowd: Crowd, target: Callable[..., None] = work) -> tuple[list[Any],
         process.join()
     errors = [error for *_, error in kept if error] + [deed.error for deed in deeds if deed.error]
     assert not errors, errors[0]
-    return deeds, seconds
+    return Gathering(
+        deeds, seconds, {verb: done for verb, done, *_ in kept}, sum(report[2] for report in kept)
+    )
 
 
 def assert_true_of(crowd: Crowd, deeds: list[Deed]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Farm", "Harvest", "farm_jobs", "one_commit_each"]
+__all__ = ["ROWS", "Farm", "Harvest", "assert_there_once", "farm_jobs", "one_commit_each"]
 
 import traceback
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from arrowopaque import Staged, StoreRoot
+from arrowopaque.store.catalog import FileChain
 from tests.load.crowd import PATIENCE, Crowd, Deed, counted_conflicts
 from tests.support import specs
 from tests.support.specs import row, rows
@@ -45,6 +46,15 @@ def one_commit_each(crowd: Crowd, number: int, barrier: Any, results: Any) -> No
         deed.error = traceback.format_exc()
         barrier.abort()
     results.put(deed)
+
+
+def assert_there_once(crowd: Crowd, before: int) -> None:
+    """Each commit after version ``before`` has its row, and a link of its own."""
+    root = StoreRoot(str(crowd.repository.base), writeable=False)
+    found = sorted(root.table("u").fetch_arrow().column("id").to_pylist())
+    assert found == list(range(crowd.writers * crowd.turns))
+    links = list(FileChain(root.volume).after(before))
+    assert len({link.commit for link in links}) == len(links) == crowd.writers * crowd.turns
 
 
 def farm_jobs(crowd: Crowd, number: int, barrier: Any, results: Any) -> None:

@@ -157,6 +157,26 @@ def test_tombstone_with_a_new_stamp(subject: RegistrySubject, crew: Crew, again:
     _each_key_once(subject, table, expected)
 
 
+def test_rows_pushed_beyond_the_limit_stay_for_the_next_flush(subject: RegistrySubject, crew: Crew) -> None:
+    """The second phase looks at no more rows than the first."""
+    subject.repository.option_values["flush_rows"] = 2
+    other = subject.second()
+    table = subject.manager.register("t", specs.standard())
+    for one in rows([5, 6, 7]):
+        table.insert(one)
+    pause = Pause(staged)
+    flushing = crew.start(lambda: other.flush("t"), pause)
+    table.insert(row(1))
+    table.replace(row(7, "new"))
+    pause.let_go()
+    flushing.result()
+    expected = [row(1), *rows([5, 6]), row(7, "new")]
+    assert subject.delta_rows("t") == 0
+    assert_holds(table, expected)
+    assert_holds(subject.second().manager.register("t", specs.standard()), expected)
+    ours(subject.second()).verify()
+
+
 def _data_files(client: RegistrySubject) -> set[Path]:
     return set(Path(str(client.repository.base)).rglob("partition=*/*"))
 
