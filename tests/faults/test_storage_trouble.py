@@ -111,10 +111,10 @@ def _both_names(code: int) -> Iterator[None]:
 def _unwriteable(code: int) -> Iterator[None]:
     """Let no file be made: root passes permissions, so the system's answer is given for it."""
 
-    def guarded(path: str, mode: str = "r", *arguments: Any) -> Any:
+    def guarded(path: str, mode: str = "r", *arguments: Any, **kwargs: Any) -> Any:
         if "x" in mode or "w" in mode:
             raise OSError(code, os.strerror(code), path)
-        return builtins.open(path, mode, *arguments)
+        return builtins.open(path, mode, *arguments, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "open", guarded, raising=False)
