@@ -96,12 +96,15 @@ class Footer:
         self.digests = base64.b64decode(stored[DIGESTS.encode()], validate=True)
         self.positions = {name: c for c, name in enumerate(schema.names)}
         self.offsets = [0]
-        self.chunks = [self._group(g, 4, size - len(tail)) for g in range(self.metadata.num_row_groups)]
+        types, groups = [column[1] for column in found], range(self.metadata.num_row_groups)
+        self.chunks = [self._group(g, 4, size - len(tail), types) for g in groups]
         if len(self.digests) != len(self.chunks) * len(self.positions) * DIGEST_BYTES:
             raise ValueError("the digests do not match the column chunks")
 
-    def _group(self, number: int, low: int, high: int) -> list[tuple[int, int]]:
-        """Check a row group, whose chunks must lie in ``[low, high)``."""
+    def _group(self, number: int, low: int, high: int, types: list[str]) -> list[tuple[int, int]]:
+        """Check a row group, whose chunks must lie in ``[low, high)`` and be
+        of the schema's types.
+        """
         group = self.metadata.row_group(number)
         rows = group.num_rows
         if not (1 if self.metadata.num_row_groups > 1 else 0) <= rows <= limits.GROUP_ROWS:
@@ -110,6 +113,9 @@ class Footer:
         places = []
         for c in range(len(self.positions)):
             chunk = group.column(c)
+            if chunk.physical_type != types[c]:
+                # To ask Arrow for its statistics would end the process.
+                raise ValueError(f"row group {number} of column {c} is of type {chunk.physical_type}")
             start, length = _place(chunk)
             what = f"row group {number} of column {c}"
             inside = low <= start and 0 < length <= high - start

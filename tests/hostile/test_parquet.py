@@ -139,6 +139,16 @@ def test_another_count_of_rows(hostile: Hostile, rows: int) -> None:
     assert f"it has {ROWS} rows, the manifest says {rows}" in message or "more rows than the file" in message
 
 
+@pytest.mark.parametrize("kind", [0, 1, 2, 4, 5, 6])
+def test_a_chunk_of_another_type(hostile: Hostile, kind: int) -> None:
+    """The schema says that it is a UUID, the first column chunk that it is another type of Parquet."""
+    data = bytearray(parquet(good(hostile)))
+    footer = len(data) - int.from_bytes(data[-8:-4], "little") - 8
+    # In Thrift's compact form: the metadata of a chunk begin with type 7, of fixed length.
+    data[data.index(b"\x1c\x15\x0e", footer) + 2] = 2 * kind
+    assert "row group 0 of column 0 is of type" in refused(hostile, bytes(data))
+
+
 def test_bounds_on_groups_rows_and_bytes(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     data = parquet(good(hostile))
     for limit, reason in (
