@@ -25,7 +25,10 @@ _LAYERS: list[dict[str, str]] = [
     {"store": "cache parallel footer parquet encoding datafile order volume catalog"},
     {"store": "base apply"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
-    {"maintain": "flush compact vacuum findings contents unique verify recover publish", "": "query"},
+    {
+        "maintain": "flush compact vacuum findings statistics contents unique verify recover publish",
+        "": "query",
+    },
     {"": "root"},
     {
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "

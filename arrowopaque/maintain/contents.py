@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, decode_key
 from arrowopaque.maintain.findings import Check, Finding, caught
+from arrowopaque.maintain.statistics import stored_statistics, value_of
 from arrowopaque.store.base import Base, rows_of
 from arrowopaque.store.datafile import SortedFile, comparable
 from arrowopaque.store.parquet import POSITION, ParquetObject
@@ -66,10 +67,9 @@ def _digest(base: Base, place: Place, entry: DataFile | IndexFile) -> Iterator[F
 def _rows(base: Base, place: Place, file: SortedFile, entry: DataFile) -> Iterator[Finding]:
     spec, key = base.spec, base.spec.primary_key
     first = last = None
-    group = 0
+    said = _Said(file.object, place, key[0])
     for _, block in file.blocks(spec.names):
-        yield from _statistics(place, file.object, group, block)
-        group += len(_groups_of(file.object, group, block.num_rows))
+        yield from said.compare(block)
         keys = block.select(list(key))
         yield from _order(place, keys if last is None else pa.concat_tables([last, keys]), key)
         first, last = first or _key_at(keys, 0), keys.slice(keys.num_rows - 1)
@@ -117,18 +117,48 @@ def _groups_of(file: ParquetObject, first: int, rows: int) -> range:
     return range(first, stop)
 
 
-def _statistics(place: Place, file: ParquetObject, first: int, block: pa.Table) -> Iterator[Finding]:
-    """Compare what readers skip row groups by with what they hold."""
-    for name in block.column_names:
-        bounds = file.bounds(name)
-        for group in _groups_of(file, first, block.num_rows):
-            start, stop = (file.offsets[at] - file.offsets[first] for at in (group, group + 1))
-            ends = _ends(block.column(name).slice(start, stop - start))
-            known = bounds[group]
-            if known is not None and (ends is None or ends[0] < known[0] or ends[1] > known[1]):
-                yield place.finding(
-                    Check.STATISTICS, f"the statistics of column {name!r}, row group {group}, are not its own"
+class _Said:
+    """What a footer says of the values of each row group."""
+
+    def __init__(self, file: ParquetObject, place: Place, leading: str) -> None:
+        self._file = file
+        self._place = place
+        self._leading = leading
+        self._statistics = stored_statistics(file.raw_footer())
+        self._next = 0
+
+    def compare(self, block: pa.Table) -> Iterator[Finding]:
+        """Compare what readers skip row groups by with the rows of the next
+        row groups.
+        """
+        offsets, first = self._file.offsets, self._next
+        groups = _groups_of(self._file, first, block.num_rows)
+        self._next = groups.stop
+        for group in groups:
+            rows = block.slice(offsets[group] - offsets[first], self._file.footer.rows(group))
+            for name in rows.column_names:
+                ends = _ends(rows.column(name))
+                if not self._holds(group, name, rows.schema.field(name).type, ends):
+                    yield self._place.finding(
+                        Check.STATISTICS,
+                        f"the statistics of column {name!r}, row group {group}, are not its own",
+                    )
+            bounds = self._file.bounds(rows.schema.field(self._leading).type)
+            if bounds and _ends(rows.column(self._leading)) != tuple(side[group].as_py() for side in bounds):
+                yield self._place.finding(
+                    Check.STATISTICS, f"the bounds of row group {group} are not those of its rows"
                 )
+
+    def _holds(self, group: int, name: str, kind: pa.DataType, ends: tuple[Any, Any] | None) -> bool:
+        said = self._statistics[group][self._file.footer.positions[name]]
+        try:
+            least, most = ([value_of(data, kind) for data in side] for side in said)
+        except ValueError:
+            return False
+        if ends is None:
+            return not (least or most)
+        low, high = (end.encode() if isinstance(end, str) else end for end in ends)
+        return all(value <= low for value in least) and all(high <= value for value in most)
 
 
 def _ends(column: pa.ChunkedArray) -> tuple[Any, Any] | None:
@@ -162,11 +192,10 @@ def _index(base: Base, place: Place, data: SortedFile, entry: IndexFile) -> Iter
         return
     if not entry.rows:
         return
-    index, group = base.open_index(entry).object, 0
-    found = []
-    for _, block in base.open_index(entry).blocks([*columns, POSITION]):
-        yield from _statistics(place, index, group, block)
-        group += len(_groups_of(index, group, block.num_rows))
+    index, found = base.open_index(entry), []
+    said = _Said(index.object, place, columns[0])
+    for _, block in index.blocks([*columns, POSITION]):
+        yield from said.compare(block)
         found.append(block)
     yield from _index_rows(place, pa.concat_tables(found), rows, columns)
 

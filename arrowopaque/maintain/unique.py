@@ -56,8 +56,7 @@ def _sources(base: Base, columns: tuple[str, ...]) -> tuple[list[_Sorted], bool]
             if not index.rows:
                 continue
             file = base.open_index(index)
-        bounds = file.object.bounds(columns[0])
-        sources.append(_Sorted(number, data, file, [bound[0] for bound in bounds if bound is not None]))
+        sources.append(_Sorted(number, data, file, file.starts()))
     return sources, by_key
 
 

@@ -79,10 +79,12 @@ def _notes(columns: Iterable[Column]) -> dict[str, dict[str, str]]:
 Facts = dict[str, Any]
 
 
-def _store_sorted(volume: Volume, spec: TableSpec, rows: pa.Table, schema: pa.Schema, path: str) -> Facts:
+def _store_sorted(
+    volume: Volume, spec: TableSpec, rows: pa.Table, schema: pa.Schema, leading: str, path: str
+) -> Facts:
     """Store rows as a Parquet object; return what a manifest says of it."""
     notes = _notes(spec.by_name[name] for name in schema.names if name in spec.by_name)
-    encoded = encode(rows, schema, notes, volume.options.row_group_rows)
+    encoded = encode(rows, schema, leading, notes, volume.options.row_group_rows)
     volume.store.put(path, encoded.data)
     return {"path": path, **encoded.facts}
 
@@ -94,14 +96,16 @@ def _store_index(
     table = rows.select(list(columns)).append_column(POSITION, pa.array(np.arange(rows.num_rows), pa.int64()))
     if table.column(0).null_count:
         table = table.filter(table.column(0).is_valid())
-    return _store_sorted(volume, spec, sort_rows(table, columns), index_schema(spec, columns), path)
+    return _store_sorted(
+        volume, spec, sort_rows(table, columns), index_schema(spec, columns), columns[0], path
+    )
 
 
 def write_file(volume: Volume, spec: TableSpec, table: str, partition: int, rows: pa.Table) -> DataFile:
     """Store sorted rows as one data file with its indexes."""
     id = clock.new_id()
     path = names.data_file(table, partition, id)
-    tasks = [partial(_store_sorted, volume, spec, rows, spec.exact_schema, path)]
+    tasks = [partial(_store_sorted, volume, spec, rows, spec.exact_schema, spec.primary_key[0], path)]
     for number, columns in enumerate(spec.lookups):
         place = names.index_file(table, partition, id, number)
         tasks.append(partial(_store_index, volume, spec, rows, columns, place))

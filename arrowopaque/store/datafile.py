@@ -83,17 +83,23 @@ class SortedFile:
 
     def _bounds(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
         def make() -> tuple[tuple[Any, Any] | str, int]:
-            known = self.object.bounds(self._leading)
-            if any(bound is None for bound in known):
+            known = self.object.bounds(self._kind)
+            if known is None:
                 return "unknown", 8
-            least, most = zip(*((b[0], b[1]) for b in known if b), strict=True)
-            arrays = comparable(pa.array(least, self._kind)), comparable(pa.array(most, self._kind))
+            arrays = comparable(known[0]), comparable(known[1])
             if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
-                raise self._corrupt(f"by its statistics it is not in the order of {self._leading!r}")
+                raise self._corrupt(f"by its bounds it is not in the order of {self._leading!r}")
             return arrays, sum(array.nbytes for array in arrays)
 
         found = self._cache.load((self.entry.path, "bounds"), make)
         return None if isinstance(found, str) else found
+
+    def starts(self) -> list[Any]:
+        """Return the first value of each row group's leading column, as far
+        as known without reading them.
+        """
+        known = self.object.bounds(self._kind)
+        return [] if known is None else known[0].to_pylist()
 
     def _check_order(self, group: int, keys: npt.NDArray[Any]) -> None:
         """Check what a search in a row group relies on."""
@@ -102,7 +108,7 @@ class SortedFile:
             raise self._corrupt(f"row group {group} is not in the order of {self._leading!r}")
         if bounds is not None and (bounds[0][group] > keys[0] or keys[-1] > bounds[1][group]):
             raise self._corrupt(
-                f"the statistics of column {self._leading!r}, row group {group}, are not its own"
+                f"the bounds of row group {group} are not those of its column {self._leading!r}"
             )
         self._ordered.add(group)
 

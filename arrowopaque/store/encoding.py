@@ -17,7 +17,16 @@ import pyarrow.parquet as pq
 from arrowopaque.errors import ConfigurationError
 from arrowopaque.format import limits
 from arrowopaque.format.document import digest
-from arrowopaque.store.footer import DIGEST_BYTES, DIGESTS, TRAILER, chunk_digest, chunks_of, footer_length
+from arrowopaque.format.manifest import encode_leading
+from arrowopaque.store.footer import (
+    BOUNDS,
+    DIGEST_BYTES,
+    DIGESTS,
+    TRAILER,
+    chunk_digest,
+    chunks_of,
+    footer_length,
+)
 from arrowopaque.store.parquet import to_exact
 
 _COLUMNS = "arrowopaque.columns"
@@ -54,7 +63,7 @@ def _encodings(table: pa.Table) -> tuple[list[str], dict[str, str]]:
 
 
 def encode(
-    table: pa.Table, schema: pa.Schema, notes: dict[str, dict[str, str]], row_group_rows: int
+    table: pa.Table, schema: pa.Schema, leading: str, notes: dict[str, dict[str, str]], row_group_rows: int
 ) -> Encoded:
     """Return a table, rows in the order given, as a Parquet object.
 
@@ -64,6 +73,8 @@ def encode(
         Rows in the engine's types.
     schema
         The same columns in the types that are stored.
+    leading
+        The column that rows are sorted by first.
     notes
         What a reader should know of a column's values, by column.
     row_group_rows
@@ -73,6 +84,7 @@ def encode(
     groups = max(1, -(-table.num_rows // row_group_rows))
     blank = "~" * _base64_length(groups * table.num_columns * DIGEST_BYTES)
     dictionary, encodings = _encodings(table)
+    bounds = _bounds(table.column(leading), row_group_rows)
     sink = pa.BufferOutputStream()
     writer = pq.ParquetWriter(
         sink,
@@ -85,7 +97,7 @@ def encode(
     )
     with writer:
         writer.write_table(to_exact(table, schema), row_group_size=row_group_rows)
-        writer.add_key_value_metadata({_COLUMNS: json.dumps(notes), DIGESTS: blank})
+        writer.add_key_value_metadata({_COLUMNS: json.dumps(notes), **bounds, DIGESTS: blank})
     data = bytearray(sink.getvalue())
     _fill_digests(data, blank)
     footer = footer_length(data) + TRAILER
@@ -99,6 +111,16 @@ def encode(
         "footer_digest": digest(sealed[-footer:]),
     }
     return Encoded(sealed, facts)
+
+
+def _bounds(column: pa.ChunkedArray, row_group_rows: int) -> dict[str, str]:
+    """Return what readers skip row groups by; nothing where they cannot."""
+    if not len(column) or column.null_count or pa.types.is_floating(column.type):
+        return {}
+    starts = range(0, len(column), row_group_rows)
+    stops = [*starts[1:], len(column)]
+    ends = [(column[i].as_py(), column[j - 1].as_py()) for i, j in zip(starts, stops, strict=True)]
+    return {BOUNDS: json.dumps([[encode_leading(end) for end in pair] for pair in ends])}
 
 
 def _base64_length(size: int) -> int:

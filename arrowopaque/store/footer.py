@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["DIGESTS", "TRAILER", "Footer", "chunk_digest", "chunks_of", "footer_length"]
+__all__ = ["BOUNDS", "DIGESTS", "TRAILER", "Footer", "chunk_digest", "chunks_of", "footer_length"]
 
 import base64
 import hashlib
 import io
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from arrowopaque.format import limits
 
 DIGESTS = "arrowopaque.digests"
+BOUNDS = "arrowopaque.bounds"
 DIGEST_BYTES = 16
 TRAILER = 8
 """Bytes of the footer's length and of the closing magic."""
@@ -77,7 +79,7 @@ class Footer:
         It cannot be read, or is not such a footer.
     """
 
-    __slots__ = ("chunks", "digests", "metadata", "offsets", "positions")
+    __slots__ = ("_bounds", "chunks", "digests", "metadata", "offsets", "positions")
 
     def __init__(self, tail: bytes, size: int, schema: pa.Schema) -> None:
         if tail[-4:] == _ENCRYPTED:
@@ -98,6 +100,7 @@ class Footer:
         self.offsets = [0]
         types, groups = [column[1] for column in found], range(self.metadata.num_row_groups)
         self.chunks = [self._group(g, 4, size - len(tail), types) for g in groups]
+        self._bounds = stored.get(BOUNDS.encode())
         if len(self.digests) != len(self.chunks) * len(self.positions) * DIGEST_BYTES:
             raise ValueError("the digests do not match the column chunks")
 
@@ -128,6 +131,30 @@ class Footer:
                 raise ValueError(f"{what} expands to {expanded} bytes, the limit is {limits.CHUNK_BYTES}")
             places.append((start, length))
         return places
+
+    def bounds(self, kind: pa.DataType) -> tuple[pa.Array, pa.Array] | None:
+        """Return the least and the greatest value that each row group has in
+        the column, of type ``kind``, by which rows are sorted; `None` if
+        nothing is said.
+
+        Raises
+        ------
+        ValueError, TypeError, pyarrow.ArrowException
+            They are no such values.
+        """
+        if self._bounds is None:
+            return None
+        ends = json.loads(self._bounds)
+        if not isinstance(ends, list) or len(ends) != len(self.chunks):
+            raise ValueError(f"not one pair for each of {len(self.chunks)} row groups")
+        is_text = pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+        least, most = [
+            pa.array([end if is_text else bytes.fromhex(end) for end in side], kind)
+            for side in zip(*ends, strict=True)
+        ]
+        if least.null_count or most.null_count:
+            raise ValueError("NULL among them")
+        return least, most
 
     def rows(self, group: int) -> int:
         """Return the rows of a row group."""

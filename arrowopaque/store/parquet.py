@@ -19,7 +19,6 @@ __all__ = [
 import io
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -180,20 +179,21 @@ class ParquetObject:
         """Position of each row group's first row, and the row count."""
         return self.footer.offsets
 
-    def bounds(self, column: str) -> list[tuple[Any, Any] | None]:
-        """Return each row group's least and greatest value, where known."""
-        footer = self.footer
-        c = footer.positions[column]
-        result: list[tuple[Any, Any] | None] = []
+    def bounds(self, kind: pa.DataType) -> tuple[pa.Array, pa.Array] | None:
+        """Return each row group's least and greatest value of the column, of
+        type ``kind``, that rows are sorted by first, if they are stated.
+        """
         try:
-            for g in range(len(footer.chunks)):
-                statistics = footer.metadata.row_group(g).column(c).statistics
-                known = statistics is not None and statistics.has_min_max
-                result.append((statistics.min, statistics.max) if known else None)
-            pa.array([value for ends in result if ends for value in ends], self._kind(column))
-        except (pa.ArrowException, ValueError, OverflowError) as err:
-            raise self._corrupt(f"its statistics of column {column!r} are none ({err})") from err
-        return result
+            return self.footer.bounds(kind)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError) as err:
+            raise self._corrupt(f"its bounds are none ({err})") from err
+
+    def raw_footer(self) -> bytes:
+        """Return the footer's bytes, checked, without their trailer."""
+        size = self._footer_size()
+        tail = self._store.get_range(self.entry.path, self.entry.bytes - size, size)
+        self._parsed(tail)
+        return tail[:-TRAILER]
 
     def _kind(self, column: str) -> pa.DataType:
         """Return a column's type as the engine has it."""

@@ -47,6 +47,13 @@ def parquet(table: pa.Table, group: int = 10, metadata: dict[str, str] | None = 
     return bytes(data)
 
 
+def bounds(table: pa.Table, group: int = 10) -> dict[str, str]:
+    """Return what a footer says of the row groups, if their rows are in order."""
+    ids = [id.bytes.hex() for id in table.column("id").to_pylist()]
+    pieces = [ids[at : at + group] for at in range(0, len(ids), group)]
+    return {"arrowopaque.bounds": json.dumps([[piece[0], piece[-1]] for piece in pieces])}
+
+
 def good(hostile: Hostile) -> pa.Table:
     return to_exact(hostile.rows(range(ROWS)), SCHEMA)
 
@@ -178,8 +185,8 @@ def test_writers_keep_the_limits(hostile: Hostile, monkeypatch: pytest.MonkeyPat
         with monkeypatch.context() as patch:
             patch.setattr(limits, limit, 3)
             with pytest.raises(ConfigurationError, match="readers take 3"):
-                encode(rows, SCHEMA, {}, 10)
-    assert encode(rows, SCHEMA, {}, 10).facts["rows"] == ROWS
+                encode(rows, SCHEMA, "id", {}, 10)
+    assert encode(rows, SCHEMA, "id", {}, 10).facts["rows"] == ROWS
 
 
 def digests(data: bytes) -> bytes:
@@ -214,13 +221,13 @@ SEARCHES: dict[str, Callable[[Any], object]] = {
     ],
     ids=["groups", "rows", "one row"],
 )
-@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("bounded", [True, False])
 def test_rows_out_of_order(
-    hostile: Hostile, order: list[int], statistics: bool, search: Callable[[Any], object]
+    hostile: Hostile, order: list[int], bounded: bool, search: Callable[[Any], object]
 ) -> None:
-    # Without statistics, row groups that are in order by themselves say nothing.
-    group = 10 if statistics else ROWS
-    data = parquet(swapped(good(hostile), order), group, write_statistics=statistics)
+    # Without bounds, row groups that are in order by themselves say nothing.
+    group, rows = 10 if bounded else ROWS, swapped(good(hostile), order)
+    data = parquet(rows, group, bounds(rows) if bounded else None)
     file = hostile.replaced(hostile.files[0], data, deletes=None)
     message = asked(hostile, file, search)
     assert file.path in message
@@ -228,10 +235,10 @@ def test_rows_out_of_order(
 
 
 @pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
-def test_statistics_that_are_not_its_own(hostile: Hostile, search: Callable[[Any], object]) -> None:
+def test_bounds_that_are_not_its_own(hostile: Hostile, search: Callable[[Any], object]) -> None:
     """The footer of one file over the pages of another, whose keys are others."""
     table = good(hostile)
-    kwargs: dict[str, Any] = {"use_dictionary": False, "compression": "none", "group": 10}
+    kwargs: dict[str, Any] = {"use_dictionary": False, "compression": "none", "metadata": bounds(table)}
     mine = parquet(table, **kwargs)
     stored = [bytes([255]) * 15 + bytes([i]) for i in range(ROWS)]
     ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array(stored, pa.binary(16)))
@@ -242,7 +249,7 @@ def test_statistics_that_are_not_its_own(hostile: Hostile, search: Callable[[Any
     file = hostile.replaced(hostile.files[0], forged, deletes=None)
     message = asked(hostile, file, search)
     assert file.path in message
-    assert "the statistics of column 'id'" in message
+    assert "the bounds of row group 0 are not those of its column 'id'" in message
 
 
 def index_of(hostile: Hostile, change: Rows) -> DataFile:
@@ -251,7 +258,7 @@ def index_of(hostile: Hostile, change: Rows) -> DataFile:
     (index,) = file.indexes
     table = pq.read_table(hostile.folder / index.path)
     schema = index_schema(SPEC, ["path"])
-    encoded = encode(change(table), schema, {}, 10)
+    encoded = encode(change(table), schema, "path", {}, 10)
     hostile.put(index.path, encoded.data)
     return file.model_copy(update={"indexes": (index.model_copy(update=encoded.facts),)})
 
@@ -309,6 +316,46 @@ def test_text_that_is_none(hostile: Hostile) -> None:
             question()
 
 
+BOUNDS: dict[str, str] = {
+    "no JSON": "[[",
+    "no list": "7",
+    "too few": '[["00", "01"]]',
+    "no pairs": "[1, 2, 3, 4]",
+    "no bytes": '[["x", "y"], ["x", "y"], ["x", "y"], ["x", "y"]]',
+    "too short": '[["00", "01"], ["02", "03"], ["04", "05"], ["06", "07"]]',
+    "nothing": "[[null, null], [null, null], [null, null], [null, null]]",
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("case", BOUNDS)
+def test_bounds_that_are_none(hostile: Hostile, case: str) -> None:
+    data = parquet(good(hostile), metadata={"arrowopaque.bounds": BOUNDS[case]})
+    file = hostile.replaced(hostile.files[0], data, deletes=None)
+    for search in SEARCHES.values():
+        message = asked(hostile, file, search)
+        assert file.path in message
+        assert "its bounds are none" in message
+
+
+def test_statistics_that_are_no_values(hostile: Hostile) -> None:
+    """The least UUID of a row group, cut short within the footer; pyarrow would end the process."""
+    data = bytearray(parquet(good(hostile)))
+    footer = len(data) - int.from_bytes(data[-8:-4], "little") - 8
+    at = data.index(b"\x10" + key(10), footer)
+    # A shorter value, and what is left of it as an unknown field of the same struct.
+    data[at : at + 17] = b"\x04" + key(10)[:4] + b"\xf8\x0a" + b"\x01" * 10
+    file = hostile.replaced(hostile.files[0], bytes(data), deletes=None)
+    hostile.commit(file, hostile.files[1])
+    root = StoreRoot(str(hostile.folder), writeable=False)
+    assert len(list(root.table("t").fetch(id=key(7)))) == 1
+    assert len(list(root.table("t").fetch(path="run/00%"))) == 2 * ROWS
+    findings = root.verify(raising=False).findings
+    assert {(str(finding.check), "column 'id'" in finding.problem) for finding in findings} == {
+        ("statistics", True)
+    }
+
+
 def test_a_file_of_the_wrong_size_is_not_read(hostile: Hostile) -> None:
     path = hostile.files[1].path
     with open(hostile.folder / path, "r+b") as file:
@@ -330,4 +377,4 @@ def test_what_a_writer_makes_is_taken(hostile: Hostile, monkeypatch: pytest.Monk
     hostile.commit(file)
     StoreRoot(str(hostile.folder), writeable=False).verify()
     assert json.loads(hostile.read(hostile.head))
-    assert encoding.encode(rows, SCHEMA, {}, 1).facts["rows"] == 1
+    assert encoding.encode(rows, SCHEMA, "id", {}, 1).facts["rows"] == 1
