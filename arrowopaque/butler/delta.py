@@ -275,18 +275,31 @@ class _Exclusive:
     def __init__(self, table: RegistryTable, cursor: Cursor) -> None:
         self._table = table
         self.cursor = cursor
+        self._whole: DeltaState | None = None
 
     def read(self, limit: int) -> DeltaState:
-        return self._table.read_at(self.cursor, limit)
+        state = self._table.read_at(self.cursor, limit)
+        self._whole = state if len(state.rows) < limit else None
+        return state
 
     def current(self) -> Current:
         return self._table.current_at(self.cursor)
 
     def clear(self, rows: Sequence[Key], tombstones: Sequence[Key]) -> None:
-        sql = self._table.sql
-        for source, keys in ((sql.names.delta, rows), (sql.names.tombstones, tombstones)):
-            for start in range(0, len(keys), _CHUNK):
-                sql.delete_keys(self.cursor, source, list(keys[start : start + _CHUNK]))
+        sql, seen = self._table.sql, self._whole
+        stay = None if seen is None else seen.rows.keys() - set(rows)
+        if seen is not None and stay is not None and len(stay) < len(rows):
+            # All at once, and back with the few that stay: by key it takes ten times as long.
+            sql.delete_where(self.cursor, [])
+            if stay:
+                sql.insert(self.cursor, self._table.spec.names, [seen.rows[key] for key in stay])
+        else:
+            self._clear_keys(sql.names.delta, rows)
+        self._clear_keys(sql.names.tombstones, tombstones)
+
+    def _clear_keys(self, source: str, keys: Sequence[Key]) -> None:
+        for start in range(0, len(keys), _CHUNK):
+            self._table.sql.delete_keys(self.cursor, source, list(keys[start : start + _CHUNK]))
 
     def state(self) -> DeltaState:
         return self._table._state(self.cursor.execute(*self._table.sql.read(self._table.name, [])).rows())

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, decode_key
-from arrowopaque.maintain.findings import Check, Finding, caught
+from arrowopaque.maintain.findings import RESTORE, Check, Finding, caught
 from arrowopaque.maintain.statistics import stored_statistics, value_of
 from arrowopaque.store.base import Base, rows_of
 from arrowopaque.store.datafile import SortedFile, comparable
@@ -124,7 +125,10 @@ class _Said:
         self._file = file
         self._place = place
         self._leading = leading
-        self._statistics = stored_statistics(file.raw_footer())
+        try:
+            self._statistics = stored_statistics(file.raw_footer())
+        except ValueError as err:
+            raise CorruptStoreError(f"data file {place.uri}: {err}; {RESTORE}") from err
         self._next = 0
 
     def compare(self, block: pa.Table) -> Iterator[Finding]:

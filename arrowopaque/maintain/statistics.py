@@ -48,8 +48,12 @@ def stored_statistics(footer: bytes) -> list[list[Ends]]:
 
 
 def _ends(statistics: dict[int, Any]) -> Ends:
-    least = [bytes(statistics[field]) for field in _LEAST if field in statistics]
-    return least, [bytes(statistics[field]) for field in _MOST if field in statistics]
+    least, most = (
+        [statistics[field] for field in fields if field in statistics] for fields in (_LEAST, _MOST)
+    )
+    if not all(isinstance(value, bytes) for value in (*least, *most)):
+        raise ValueError("the footer has statistics that are no bytes")
+    return least, most
 
 
 def value_of(data: bytes, kind: pa.DataType) -> Any:
