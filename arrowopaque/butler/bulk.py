@@ -47,6 +47,10 @@ def bulk_write(table: RegistryTable, cursor: Cursor, rows: pa.Table, mode: Mode)
     return True
 
 
+def _has_rows(cursor: Cursor, source: str) -> bool:
+    return bool(cursor.execute(f"SELECT 1 FROM {source} LIMIT 1").rows())
+
+
 def _delta_size(table: RegistryTable, cursor: Cursor) -> int:
     some = f"SELECT 1 FROM {table.sql.names.delta} LIMIT {_READ_ALL + 1}"
     return int(cursor.execute(f"SELECT count(*) FROM ({some}) AS d").rows()[0][0])
@@ -91,10 +95,13 @@ def bulk_delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> b
             return False
         key = table.spec.primary_key
         keyed = [term for term in selection.where if term.column in key]
-        gone, manifest = table.lock_state(cursor, keyed)
+        # Nobody else writes now, and to ask for many keys costs more than to look whether there are any.
+        names = table.sql.names
+        gone, manifest = table.lock_state(cursor, keyed if _has_rows(cursor, names.tombstones) else [])
         base = table.base(manifest)
         matches = selection.matches(base, key) if base.files else []
-        delete_delta(table, cursor, selection)
+        if _has_rows(cursor, names.delta):
+            delete_delta(table, cursor, selection)
         # A key that is deleted again keeps no tombstone: its row goes for good.
         found = {k for match in matches for k in rows_of(match.rows.select(list(key)))} if gone else set()
         plan = WritePlan(

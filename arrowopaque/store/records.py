@@ -170,19 +170,26 @@ class Records:
         columns = [self._values.spec.by_name[name] for name in names]
         if not columns:
             return Selection()
+        if len(columns) == 1:
+            values = self._sought_values(columns[0], [row[names[0]] for row in rows])
+            return Selection((In(names[0], values),)) if values else None
         wanted = []
         for row in rows:
-            given = [(column, row[column.name]) for column in columns]
-            for column, value in given:
-                if isinstance(value, list | set | dict):
-                    raise TypeError(f"column {column.name!r}: a delete needs one value a row, got {value!r}")
-            found = tuple(None if value is None else self._sought(column, value) for column, value in given)
+            found = tuple(self._one(column, row[column.name]) for column in columns)
             if _NOWHERE not in found:
                 wanted.append(found)
-        if len(columns) == 1:
-            values = tuple({value[0] for value in wanted if value[0] is not None})
-            return Selection((In(names[0], values),)) if values else None
         return self._joint_selection(names, wanted)
+
+    def _sought_values(self, column: Column, values: list[Any]) -> tuple[Any, ...]:
+        stored = self._values.sought_plainly(column, values)
+        if stored is None:
+            stored = [self._one(column, value) for value in values]
+        return tuple({*stored} - {None, _NOWHERE})
+
+    def _one(self, column: Column, value: Any) -> Any:
+        if isinstance(value, list | set | dict):
+            raise TypeError(f"column {column.name!r}: a delete needs one value a row, got {value!r}")
+        return None if value is None else self._sought(column, value)
 
     @staticmethod
     def _joint_selection(names: list[str], wanted: list[tuple[Any, ...]]) -> Selection | None:
