@@ -222,8 +222,8 @@ BULK = (
     Mutation(
         "a bulk delete takes the rows of D",
         "butler/bulk.py",
-        "        delete_delta(table, cursor, selection)\n        # A key",
-        "        # A key",
+        "            delete_delta(table, cursor, selection)\n        # A key",
+        "            pass\n        # A key",
         (f"{_FILES}::test_10_bulk_delete_of_rows_in_delta_and_files",),
         models=("bulk clears the delta",),
     ),
