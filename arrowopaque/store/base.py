@@ -233,15 +233,17 @@ class Base:
         if not len(at):
             return at
         rows = file.take(at, [columns[0], POSITION])
-        positions = rows.column(POSITION).to_numpy().astype(np.int64)
-        self._check_index(entry, index, positions, rows.column(0).combine_chunks())
-        return np.sort(positions)
+        stated = rows.column(POSITION).to_numpy().astype(np.int64)
+        order = np.argsort(stated)
+        positions: Positions = stated[order]
+        self._check_index(entry, index, positions, rows.column(0).take(pa.array(order)).combine_chunks())
+        return positions
 
     def _check_index(self, entry: DataFile, index: IndexFile, positions: Positions, values: pa.Array) -> None:
-        """Check that the rows that an index names are in the data file, with
-        the values that it says.
+        """Check that the rows that an index names, in their order, are in the
+        data file, with the values that it says.
         """
-        if len(np.unique(positions)) < len(positions) or positions.min() < 0 or positions.max() >= entry.rows:
+        if (positions[1:] == positions[:-1]).any() or positions[0] < 0 or positions[-1] >= entry.rows:
             raise self._lies(index, entry)
         found = self.open(entry).take(positions, index.columns[:1]).column(0).combine_chunks()
         if not np.array_equal(comparable(found), comparable(values)):

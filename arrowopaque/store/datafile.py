@@ -203,7 +203,9 @@ class SortedFile:
         return np.concatenate(found) if found else NONE
 
     def take(self, positions: Positions, names: Sequence[str]) -> pa.Table:
-        """Return the rows at ``positions``, in that order."""
+        """Return the rows at ``positions``, which must be ascending as far as
+        row groups go.
+        """
         offsets = np.asarray(self.object.offsets)
         groups = np.searchsorted(offsets, positions, "right") - 1
         wanted, starts = np.unique(groups, return_index=True)

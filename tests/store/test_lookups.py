@@ -1,0 +1,63 @@
+"""Look-ups through an index whose order is not that of the rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from arrowopaque import ConstraintError, Options, StoreRoot
+from arrowopaque.format.spec import Column, ColumnKind, TableSpec
+
+COUNT = 100
+SPEC = TableSpec(
+    columns=(
+        Column(name="id", kind=ColumnKind.BIGINT, nullable=False),
+        Column(name="name", kind=ColumnKind.STRING, length=16, nullable=False),
+    ),
+    primary_key=("id",),
+    unique=(("name",),),
+)
+
+
+def _name(n: int) -> str:
+    return f"n{n * 37 % COUNT:03d}"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> StoreRoot:
+    """A file of many row groups, with names in an order of their own."""
+    root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2, row_group_rows=4))
+    root.register("t", SPEC)
+    root.table("t").insert_arrow(
+        pa.table({"id": range(COUNT), "name": [_name(n) for n in range(COUNT)]}, SPEC.arrow_schema)
+    )
+    return StoreRoot(str(tmp_path / "root"))
+
+
+@pytest.mark.parametrize("wanted", [[3], [50, 2], [7, 8, 9, 70, 71], [*range(0, COUNT, 2)], [*range(COUNT)]])
+def test_values_of_many_row_groups(root: StoreRoot, wanted: list[int]) -> None:
+    table = root.table("t")
+    found = table.fetch_arrow(name=[*map(_name, wanted), "nowhere"])
+    assert found.column("id").to_pylist() == sorted(wanted)
+    assert found.column("name").to_pylist() == [_name(n) for n in sorted(wanted)]
+    assert sorted(row["id"] for row in table.fetch(name=[*map(_name, wanted)])) == sorted(wanted)
+
+
+def test_prefixes_of_many_row_groups(root: StoreRoot) -> None:
+    for prefix in ("n", "n0", "n04", "n047"):
+        found = root.table("t").fetch_arrow(name=f"{prefix}%").column("id").to_pylist()
+        assert found == [n for n in range(COUNT) if _name(n).startswith(prefix)]
+
+
+def test_constraints_over_many_row_groups(root: StoreRoot) -> None:
+    table = root.table("t")
+    rows = [{"id": COUNT + n, "name": f"other{n}"} for n in range(10)]
+    with pytest.raises(ConstraintError):
+        table.insert(*rows, {"id": 2 * COUNT, "name": _name(63)})
+    table.delete(["name"], *[{"name": _name(n)} for n in (90, 5, 40)])
+    table.insert(*rows, {"id": 2 * COUNT, "name": _name(5)})
+    assert [row["id"] for row in table.fetch(name=_name(5))] == [2 * COUNT]
+    assert table.fetch_arrow().num_rows == COUNT - 3 + 11
+    root.verify()
