@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CODECS", "from_lsst", "tombstone_spec", "tombstone_table"]
+__all__ = ["CODECS", "check_names", "from_lsst", "tombstone_spec", "tombstone_table"]
 
 import hashlib
 import json
@@ -14,6 +14,7 @@ from lsst.daf.butler import ddl, time_utils
 from lsst.sphgeom import Region
 
 from arrowopaque.errors import ConfigurationError
+from arrowopaque.format.names import encode_table
 from arrowopaque.format.spec import Column, ColumnKind, Default, Index, TableSpec
 from arrowopaque.format.values import Codec
 
@@ -166,9 +167,61 @@ def _server_default(default: Default | None) -> Any:
     return sqlalchemy.text(default.text) if default.expression else default.text
 
 
-_TOMBSTONES = "arrowopaque_t_"
+_OURS = "arrowopaque_"
+_TOMBSTONES = f"{_OURS}t_"
 _LONGEST = 63
-STAMP = "arrowopaque_stamp"
+STAMP = f"{_OURS}stamp"
+
+
+def check_names(dialect: str, table: str, spec: TableSpec) -> None:
+    """Refuse names that the database would not take, or would take for others.
+
+    Raises
+    ------
+    ConfigurationError, sqlalchemy.exc.IdentifierError
+        There is one, which the message names.
+    """
+    encode_table(table)
+    if table.lower().startswith(_OURS):
+        raise ConfigurationError(f"table name {table!r}: names that begin with {_OURS!r} are ours")
+    if STAMP in [name.lower() for name in spec.primary_key]:
+        raise ConfigurationError(f"table {table!r}: {STAMP!r} cannot be in a primary key, the name is ours")
+    for what, name in [("table name", table), *((f"table {table!r}, column", name) for name in spec.names)]:
+        if "\0" in name:
+            raise ConfigurationError(f"{what} {name!r} has a NUL character, which no database takes")
+        if dialect == "postgresql" and len(name.encode()) > _LONGEST:
+            if name == table and len(name) > _LONGEST:
+                # The host's own error, which counts characters.
+                raise sqlalchemy.exc.IdentifierError(
+                    f"Identifier {name!r} exceeds maximum length of {_LONGEST}"
+                )
+            # It would cut the name, and give two tables of one beginning the same rows.
+            raise ConfigurationError(
+                f"{what} {name!r} has {len(name.encode())} bytes of UTF-8, PostgreSQL takes {_LONGEST}"
+            )
+    if dialect == "sqlite":
+        _check_sqlite(table, spec)
+
+
+def _check_sqlite(table: str, spec: TableSpec) -> None:
+    if table.lower().startswith("sqlite_"):
+        raise ConfigurationError(
+            f"table name {table!r}: SQLite keeps names that begin with 'sqlite_' to itself"
+        )
+    seen: dict[bytes, str] = {}
+    for column in spec.columns:
+        # As SQLite folds case: ASCII alone.
+        other = seen.setdefault(column.name.encode().lower(), column.name)
+        if other != column.name:
+            raise ConfigurationError(
+                f"table {table!r}: SQLite cannot tell the columns {other!r} and {column.name!r} apart"
+            )
+        if '"' in column.name and column.kind is ColumnKind.STRING:
+            # The host writes the check of its length without quoting the name.
+            raise ConfigurationError(
+                f"table {table!r}, column {column.name!r}: a column of strings cannot have a "
+                "quotation mark in its name on SQLite"
+            )
 
 
 def tombstone_table(table: str) -> str:

@@ -70,8 +70,9 @@ class Cursor:
             if parameters:
                 self._cursor.execute(statement, parameters)
             else:
-                # Without parameters the drivers leave doubled percent signs alone.
-                self._cursor.execute(statement.replace("%%", "%"))
+                # Without parameters PostgreSQL's drivers leave doubled percent signs alone.
+                doubled = self._dialect.name == "postgresql"
+                self._cursor.execute(statement.replace("%%", "%") if doubled else statement)
             self._last_result()
         except self._error as err:
             raise self._translated(statement, parameters, err) from err
@@ -329,8 +330,7 @@ def quote(db: Database, name: str) -> str:
 
 def render_table(db: Database, table: sqlalchemy.Table) -> str:
     """Return a table's name, quoted and qualified, for the driver."""
-    name = quote(db, table.name)
-    return f"{quote(db, table.schema)}.{name}" if table.schema else name
+    return ".".join(quote(db, name) for name in (table.schema, table.name) if name)
 
 
 def key_sequence(db: Database, table: sqlalchemy.Table) -> str | None:

@@ -16,10 +16,10 @@ from lsst.daf.butler.registry.interfaces import Database, ReadOnlyDatabaseError,
 
 from arrowopaque.butler import host
 from arrowopaque.butler.catalog import Catalog, StaticTables, create_store
-from arrowopaque.butler.ddl import from_lsst, to_lsst, tombstone_spec, tombstone_table
+from arrowopaque.butler.ddl import check_names, from_lsst, to_lsst, tombstone_spec, tombstone_table
 from arrowopaque.butler.delta import RegistryTable, TableHandle, VolumeSource
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
-from arrowopaque.errors import ConflictError, CorruptStoreError, StoreAccessError
+from arrowopaque.errors import ConfigurationError, ConflictError, CorruptStoreError, StoreAccessError
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
@@ -108,7 +108,9 @@ class RegistryBinding:
         """Make sure that a table exists; see the manager."""
         known = self.get(name)
         if known is None:
-            self._remember(name, from_lsst(name, spec), spec)
+            ours = from_lsst(name, spec)
+            check_names(host.dialect_name(self.db), name, ours)
+            self._remember(name, ours, spec)
             known = self.get(name)
             assert known is not None, "it was just added"
             self._flush_at_open(name)
@@ -151,7 +153,14 @@ class RegistryBinding:
         The host takes its own definition of a table whose CREATE failed for
         an existing one.
         """
-        table = db.ensureTableExists(name, spec)
+        try:
+            table = db.ensureTableExists(name, spec)
+        except UnicodeError as err:
+            # The host shortens names of constraints only in ASCII.
+            raise ConfigurationError(
+                f"table {name!r}: PostgreSQL takes no constraint named after it and its columns: "
+                "use shorter names, or ASCII"
+            ) from err
         if not host.table_exists(db, table):
             host.forget_table(db, name)
             host.create_table(db, table)

@@ -24,9 +24,9 @@ __all__ = [
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format import limits, names
@@ -165,6 +165,17 @@ class MetaTable(Document):
     tables: dict[str, TableEntry] = Field(default_factory=dict)
     stub: bool = False
     """Whether vacuum emptied this document; its name and commit id stay."""
+
+    @model_validator(mode="after")
+    def _check_tables(self) -> Self:
+        for table, entry in self.tables.items():
+            names.table_folder(table)
+            found = None if entry.manifest is None else names.parse(entry.manifest)
+            if entry.manifest is not None and (found is None or found.table != table):
+                raise ValueError(
+                    f"table {table!r} has {entry.manifest[:100]!r}, which is no manifest of its own"
+                )
+        return self
 
 
 def encode_key(spec: TableSpec, key: Key) -> JsonKey:

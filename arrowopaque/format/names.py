@@ -38,6 +38,7 @@ _HEX = r"[0-9a-f]{32}"
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _PLAIN = re.compile(r"[a-z0-9_-]+")
 _MAX_PATH = 1024
+_MAX_TABLE = 240
 # Separates parts elsewhere, ends a name, or begins a version of an object.
 _UNSAFE = "\\\x7f?"
 
@@ -96,12 +97,18 @@ def encode_table(table: str) -> str:
     percent-encoded, upper case too, so that names stay apart on file systems
     that fold case.
     """
-    encoded = "".join(
-        char if _PLAIN.fullmatch(char) else "".join(f"%{byte:02X}" for byte in char.encode())
-        for char in table
-    )
-    if not encoded or len(encoded) > 240:
-        raise ConfigurationError(f"table name {table[:100]!r} is empty or too long to be stored")
+    try:
+        encoded = "".join(
+            char if _PLAIN.fullmatch(char) else "".join(f"%{byte:02X}" for byte in char.encode())
+            for char in table
+        )
+    except UnicodeEncodeError as err:
+        raise ConfigurationError(f"table name {table[:100]!r} is no text: {err.reason}") from err
+    if not encoded or len(encoded) > _MAX_TABLE:
+        raise ConfigurationError(
+            f"table name {table[:100]!r} is empty or too long to be stored: give it 1 to {_MAX_TABLE} "
+            "characters, of which all but a-z, 0-9, _ and - count three for each byte of UTF-8"
+        )
     return encoded
 
 

@@ -92,6 +92,16 @@ class Index(Model):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+def _check_text(name: str) -> None:
+    """Refuse a name that is no text, which Parquet and DuckDB cannot hold."""
+    try:
+        is_text = bool(name.encode())
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
+        raise ValueError(f"column name {name!r} is empty or no text")
+
+
 class TableSpec(Model):
     """Columns and constraints of a table."""
 
@@ -107,6 +117,8 @@ class TableSpec(Model):
         names = [column.name for column in self.columns]
         if not 1 <= len(names) <= limits.COLUMNS:
             raise ValueError(f"{len(names)} columns, the limit is {limits.COLUMNS}")
+        for name in names:
+            _check_text(name)
         if len(set(names)) != len(names):
             raise ValueError(f"duplicate column names in {names}")
         used = [

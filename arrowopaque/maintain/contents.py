@@ -18,6 +18,7 @@ from arrowopaque.maintain.findings import RESTORE, Check, Finding, caught
 from arrowopaque.maintain.statistics import stored_statistics, value_of
 from arrowopaque.store.base import Base, rows_of
 from arrowopaque.store.datafile import SortedFile, comparable
+from arrowopaque.store.order import arrow_order
 from arrowopaque.store.parquet import POSITION, ParquetObject
 
 _PIECE = 8 * 2**20
@@ -88,8 +89,7 @@ def _key_at(keys: pa.Table, row: int) -> tuple[Any, ...]:
 
 def is_ordered(rows: pa.Table, columns: Sequence[str]) -> bool:
     """Return whether rows are in ascending order."""
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in columns])
-    return bool(np.array_equal(order.to_numpy(), np.arange(rows.num_rows)))
+    return bool(np.array_equal(arrow_order(rows.select(list(columns))), np.arange(rows.num_rows)))
 
 
 def repeats(rows: pa.Table, columns: Sequence[str]) -> Any:

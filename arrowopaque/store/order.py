@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["sort_rows"]
+__all__ = ["arrow_order", "sort_rows"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def _order(keys: pa.Table) -> npt.NDArray[Any] | None:
     """
     prefix = _prefix(plain(keys.column(0)))
     if prefix is None:
-        return _whole_order(keys)
+        return arrow_order(keys)
     if len(prefix) < 2 or (prefix[1:] > prefix[:-1]).all():
         return None
     order: npt.NDArray[Any] = np.argsort(prefix)
@@ -42,12 +42,15 @@ def _order(keys: pa.Table) -> npt.NDArray[Any] | None:
     if same.any():
         tied = np.append(same, False) | np.insert(same, 0, False)
         members = np.sort(order[tied])
-        order[tied] = members[_whole_order(keys.take(pa.array(members)))]
+        order[tied] = members[arrow_order(keys.take(pa.array(members)))]
     return None if np.array_equal(order, np.arange(len(order))) else order
 
 
-def _whole_order(keys: pa.Table) -> npt.NDArray[Any]:
-    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
+def arrow_order(keys: pa.Table) -> npt.NDArray[Any]:
+    """Return the positions of rows in ascending order of all columns."""
+    # Arrow would take a name that begins with a dot for a path into a struct.
+    places = [str(place) for place in range(keys.num_columns)]
+    order = pc.sort_indices(keys.rename_columns(places), [(place, "ascending") for place in places])
     result: npt.NDArray[Any] = order.to_numpy()
     return result
 

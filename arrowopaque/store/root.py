@@ -21,6 +21,7 @@ from arrowopaque.errors import (
     StoreAccessError,
 )
 from arrowopaque.format.manifest import MetaTable, TableEntry
+from arrowopaque.format.names import table_folder
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.opening import open_store
 from arrowopaque.options import Options
@@ -198,6 +199,7 @@ class Root:
                 )
             return
         self.check_writeable()
+        table_folder(name)
         if self._drafts is not None:
             raise ConflictError(f"{self.uri}: a table cannot be made inside a transaction")
         if not spec.primary_key:
