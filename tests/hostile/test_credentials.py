@@ -286,13 +286,29 @@ def test_database_is_gone(watch: Watch, postgres_server: PostgresServer, tmp_pat
     watch.said()
 
 
+_INSIDES = [
+    "FROM duckdb_settings()",
+    "FROM duckdb_secrets()",
+    "FROM duckdb_secrets(redact := true)",
+    "FROM duckdb_databases()",
+    "FROM duckdb_variables()",
+    "FROM duckdb_views()",
+    "FROM duckdb_logs()",
+]
+
+
 @pytest.mark.parametrize("bucket", _WAYS, indirect=True)
 def test_queries_see_no_setting_of_the_process(watch: Watch, bucket: str, tmp_path: Path) -> None:
     root = StoreRoot(f"s3://{bucket}/queried")
     for name in (*_KEYS, "S3_ENDPOINT_URL"):
         watch.fails(lambda: root.sql(f"SELECT getenv('{name}')").fetchall(), duckdb.Error)  # noqa: B023
-    for query in ("FROM duckdb_settings()", "FROM duckdb_secrets()", "FROM duckdb_databases()"):
+    for name in ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "s3_endpoint"):
+        watch.fails(lambda: root.sql(f"SELECT current_setting('{name}')").fetchall(), duckdb.Error)  # noqa: B023
+    for query in _INSIDES:
         assert not _holds_word(root.sql(query).fetchall())
+    for kind in ("s3", "http", "aws"):
+        assert root.sql(f"FROM which_secret('{root.uri}/x', '{kind}')").fetchall() == []
+    watch.fails(lambda: root.sql(f"FROM read_parquet('{root.uri}/x')").fetchall(), duckdb.Error)
 
 
 # What is configured wrongly.

@@ -247,6 +247,50 @@ FORBIDDEN = [
     "LOAD '{out}'; SELECT 1",
     "UPDATE EXTENSIONS; SELECT 1",
     "CREATE MACRO f() AS TABLE FROM read_text('{secret}'); SELECT * FROM f()",
+    "SELECT * FROM read_ndjson_objects('{secret}')",
+    "SELECT * FROM read_csv(['{secret}'])",
+    "SELECT * FROM read_duckdb('{database}')",
+    "SELECT * FROM read_blob('{database}')",
+    "SELECT * FROM sqlite_scan('{database}', 'here')",
+    "ATTACH '{database}' AS other (READ_ONLY); SELECT 1",
+    "ATTACH '{database}' AS other (TYPE sqlite, READ_ONLY); SELECT * FROM other.here",
+    "ATTACH 'postgres:host=127.0.0.1' AS other; SELECT 1",
+    "SELECT * FROM read_json('{folder}/*/*/arrowopaque.json')",
+    "SELECT * FROM read_text('{marker}')",
+    "SELECT * FROM parquet_kv_metadata('{file}')",
+    "SELECT * FROM parquet_schema('{secret}')",
+    "SELECT * FROM parquet_file_metadata('{secret}')",
+    "SELECT * FROM query_table('{secret}')",
+    "SELECT * FROM read_text('https://127.0.0.1:9/x')",
+    "SELECT * FROM read_text('gcs://bucket/x')",
+    "SELECT * FROM read_text('hf://datasets/x')",
+    "PREPARE p AS FROM read_text('{secret}'); EXECUTE p",
+    "EXPLAIN ANALYZE SELECT * FROM read_text('{secret}')",
+    "DESCRIBE FROM read_csv('{secret}')",
+    "SUMMARIZE FROM read_csv('{secret}')",
+    "CREATE TABLE t AS FROM read_csv('{secret}'); SELECT * FROM t",
+    "COPY (SELECT 1) TO 's3://bucket/x'; SELECT 1",
+    "PRAGMA enable_external_access = true; SELECT 1",
+    "PRAGMA lock_configuration = false; SELECT 1",
+    "SET GLOBAL enable_external_access = true; SELECT 1",
+    "SET SESSION autoload_known_extensions = true; SELECT 1",
+    "SET allow_community_extensions = true; SELECT 1",
+    "SET allow_unsigned_extensions = true; SELECT 1",
+    "SET allow_persistent_secrets = true; SELECT 1",
+    "SET enable_external_file_cache = true; SELECT 1",
+    "SET file_search_path = '{folder}'; SELECT 1",
+    "SET home_directory = '{folder}'; SELECT 1",
+    "SET extension_directory = '{folder}'; SELECT 1",
+    "SET custom_extension_repository = 'http://127.0.0.1:9'; SELECT 1",
+    "SET autoinstall_extension_repository = 'http://127.0.0.1:9'; SELECT 1",
+    "SET profiling_output = '{out}'; SELECT 1",
+    "SET http_proxy = '127.0.0.1:9'; SELECT 1",
+    "SET s3_endpoint = '127.0.0.1:9'; SELECT 1",
+    "SELECT getenv('HOME')",
+    "SELECT current_setting('s3_secret_access_key')",
+    "CREATE SECRET s (TYPE s3, PROVIDER credential_chain); SELECT 1",
+    "INSTALL spatial FROM community; SELECT 1",
+    "FORCE INSTALL '{out}'; SELECT 1",
 ]
 
 RELATION: dict[str, Callable[[duckdb.DuckDBPyRelation, str, str], object]] = {
@@ -279,7 +323,12 @@ def test_queries_reach_nothing_else(
     (path,) = stored(client)
     file = Path(volume(client).store.local_path(path))
     before = file.read_bytes()
-    query = form.format(secret=secret, out=out, file=file, url=url(path), folder=tmp_path)
+    database = next(tmp_path.rglob("gen3.sqlite3"), secret)
+    marker = volume(client).store.local_path("arrowopaque.json")
+    assert os.path.isfile(marker)
+    query = form.format(
+        secret=secret, out=out, file=file, url=url(path), folder=tmp_path, database=database, marker=marker
+    )
     with pytest.raises(duckdb.Error):
         client.manager.sql(query).fetchall()
     assert file.read_bytes() == before
