@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.errors import CorruptStoreError
-from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, decode_key
+from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, encode_key
 from arrowopaque.maintain.findings import RESTORE, Check, Finding, caught
 from arrowopaque.maintain.statistics import stored_statistics, value_of
 from arrowopaque.store.base import Base, rows_of
-from arrowopaque.store.datafile import SortedFile, comparable
+from arrowopaque.store.datafile import SortedFile, comparable, same_values
 from arrowopaque.store.order import arrow_order
-from arrowopaque.store.parquet import POSITION, ParquetObject
+from arrowopaque.store.parquet import POSITION, ParquetObject, plain
 
 _PIECE = 8 * 2**20
 """Bytes that are read at once to compute a digest."""
@@ -78,8 +78,10 @@ def _rows(base: Base, place: Place, file: SortedFile, entry: DataFile) -> Iterat
         for column in spec.columns:
             if not column.nullable and block.column(column.name).null_count:
                 yield place.finding(Check.NULLS, f"NULL in column {column.name!r}")
-    ends = (first, None if last is None else _key_at(last, 0))
-    if ends != (decode_key(spec, entry.min), decode_key(spec, entry.max)):
+    ends = (
+        [] if first is None or last is None else [encode_key(spec, first), encode_key(spec, _key_at(last, 0))]
+    )
+    if ends != [entry.min, entry.max]:
         yield place.finding(Check.BOUNDS, "its least and greatest keys are not the manifest's")
 
 
@@ -210,5 +212,6 @@ def _index_rows(place: Place, found: pa.Table, rows: pa.Table, columns: list[str
         yield place.finding(Check.INDEX, f"it names positions beyond the {rows.num_rows} of its data file")
         return
     yield from _order(place, found, [*columns, POSITION])
-    if not found.select(columns).equals(rows.take(pa.array(positions))):
+    stated = rows.take(pa.array(positions))
+    if not all(same_values(plain(found.column(name)), plain(stated.column(name))) for name in columns):
         yield place.finding(Check.INDEX, "its values are not those of its data file")

@@ -18,7 +18,7 @@ from arrowopaque.format.manifest import DataFile, IndexFile, Key, TableManifest,
 from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import In, Prefix, Term, Where, mask, prefix_end
-from arrowopaque.store.datafile import Positions, SortedFile, comparable, distinct
+from arrowopaque.store.datafile import Positions, SortedFile, comparable, distinct, same_values
 from arrowopaque.store.parquet import POSITION
 from arrowopaque.store.volume import Volume
 
@@ -209,7 +209,9 @@ class Base:
         if isinstance(term, Prefix):
             return term.prefix, prefix_end(term.prefix), None
         kind = self.spec.arrow_schema.field(term.column).type
-        return None, None, distinct(pa.array(term.values, kind))
+        # In SQL, NaN is equal to nothing.
+        values = [value for value in term.values if value == value]
+        return None, None, distinct(pa.array(values, kind))
 
     def _files_between(self, low: Any, high: Any, wanted: npt.NDArray[Any] | None) -> list[DataFile]:
         if wanted is not None:
@@ -246,7 +248,7 @@ class Base:
         if (positions[1:] == positions[:-1]).any() or positions[0] < 0 or positions[-1] >= entry.rows:
             raise self._lies(index, entry)
         found = self.open(entry).take(positions, index.columns[:1]).column(0).combine_chunks()
-        if not np.array_equal(comparable(found), comparable(values)):
+        if not same_values(found, values):
             raise self._lies(index, entry)
 
     def _lies(self, index: IndexFile, entry: DataFile) -> CorruptStoreError:

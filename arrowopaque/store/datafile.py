@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Positions", "SortedFile", "comparable", "distinct"]
+__all__ = ["Positions", "SortedFile", "comparable", "distinct", "same_values"]
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -48,6 +48,13 @@ def comparable(array: pa.Array) -> npt.NDArray[Any]:
         array = array.cast(pa.uint8())
     result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
     return result
+
+
+def same_values(one: pa.Array, other: pa.Array) -> bool:
+    """Return whether two columns hold the same; NaN is the same as NaN."""
+    if pa.types.is_floating(one.type):
+        one, other = one.view(pa.int64()), other.view(pa.int64())
+    return bool(one.equals(other))
 
 
 def distinct(array: pa.Array) -> npt.NDArray[Any]:
