@@ -15,6 +15,8 @@ __all__ = [
     "DOCUMENT_DEPTH",
     "FILE_ROWS",
     "FOOTER_BYTES",
+    "FOOTER_UNCOUNTED",
+    "FOOTER_VALUES",
     "GROUP_ROWS",
     "INTEGER",
     "MARKER_BYTES",
@@ -47,9 +49,17 @@ DATA_FILE_BYTES = 2**34
 """A query of a remote store holds a data file in memory; a million rows of
 the file datastore take 40 MB."""
 
-FOOTER_BYTES = 2**23
-"""A million rows of the file datastore have a footer of 120 kB. Parsed, a
+FOOTER_BYTES = 2**22
+"""A million rows of the file datastore have a footer of 120 kB, of a table with
+200 columns one of 3.5 MB."""
+
+FOOTER_UNCOUNTED = 2**21
+"""Bytes of a footer from which it is counted before it is parsed. Parsed, a
 hostile one takes some 200 times its bytes."""
+
+FOOTER_VALUES = 2**19
+"""Structs and strings of a footer, each of which may take a kilobyte when it
+is parsed. A million rows of the file datastore have some 9 000."""
 
 ROW_GROUPS = 2**15
 """A data file has 123 row groups by default; Parquet numbers them with 16

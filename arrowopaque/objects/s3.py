@@ -234,7 +234,8 @@ class S3Store(CheckedStore):
             raise
         except _FOREIGN as exc:
             status, code = _answer(exc)
-            if isinstance(exc, FileNotFoundError) and code != "NoSuchBucket":
+            # One with a file name is of this machine, as where a credential_process does not exist.
+            if isinstance(exc, FileNotFoundError) and exc.filename is None and code != "NoSuchBucket":
                 raise ObjectMissingError(f"{self._name(path)} does not exist") from exc
             raise StoreAccessError(
                 f"{self._name(path)}: {code or type(exc).__name__}; {_advice(exc, status, code)}"
@@ -340,7 +341,7 @@ def _failure_to_start(client: Any) -> ArrowOpaqueError | None:
     except (*_HARMLESS, ValueError) as exc:
         problem = str(exc) if isinstance(exc, _HARMLESS) else type(exc).__name__
         return ConfigurationError(f"botocore: {problem}; correct its settings and files")
-    except BotoCoreError as exc:
+    except (BotoCoreError, OSError) as exc:
         return StoreAccessError(
             f"botocore: {type(exc).__name__}; check where credentials come from, then retry"
         )

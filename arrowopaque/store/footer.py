@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrowopaque.format import limits
+from arrowopaque.format.thrift import Reader
 
 DIGESTS = "arrowopaque.digests"
 BOUNDS = "arrowopaque.bounds"
@@ -61,6 +62,13 @@ def _expected(schema: pa.Schema) -> list[tuple[Any, ...]]:
     return _columns(pq.read_metadata(io.BytesIO(sink.getvalue())).schema)
 
 
+def _check_values(tail: bytes) -> None:
+    try:
+        Reader(tail[:-TRAILER], limits.FOOTER_VALUES).struct(0)
+    except IndexError as err:
+        raise ValueError("it ends within a value") from err
+
+
 class Footer:
     """A checked footer.
 
@@ -86,6 +94,8 @@ class Footer:
             raise ValueError("it is encrypted")
         if tail[-4:] != _MAGIC or footer_length(tail) + TRAILER != len(tail):
             raise ValueError(f"a footer of {footer_length(tail)} bytes is stated")
+        if len(tail) > limits.FOOTER_UNCOUNTED:
+            _check_values(tail)
         file = pq.ParquetFile(pa.BufferReader(tail), thrift_container_size_limit=limits.ROW_GROUPS)
         self.metadata = file.metadata
         stored = self.metadata.metadata or {}

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy
 
 from arrowopaque import StoreRoot
-from arrowopaque.errors import ArrowOpaqueError, ConfigurationError
+from arrowopaque.errors import ArrowOpaqueError, ConfigurationError, ObjectMissingError
 from arrowopaque.objects.opening import open_store
 from tests.faults.sweep import ours, volume_of
 from tests.opaque.suite_base import contents
@@ -327,6 +327,14 @@ _CONFIGS = [
     "[default]\naws_access_key_id = plover\n",
     """[default]\ncredential_process = echo '{"Version": 1, "SecretAccessKey": "plover"'\n""",
     "[default]\ncredential_process = false plover\n",
+    """[default]\ncredential_process = sh -c "echo plover >&2; exit 1"\n""",
+    """[default]\ncredential_process = sh -c "echo plover; exit 3"\n""",
+    """[default]\ncredential_process = echo '{"Version": 7, "SecretAccessKey": "plover"}'\n""",
+    """[default]\ncredential_process = echo '{"Version": 1, "AccessKeyId": "plover"}'\n""",
+    """[default]\ncredential_process = /nowhere/program --secret plover\n""",
+    """[default]\ncredential_process = sh -c 'plover\n""",
+    "[default]\nrole_arn = plover\nsource_profile = plover\n",
+    "[default]\nrole_arn = arn:plover\ncredential_source = plover\n",
 ]
 
 
@@ -339,7 +347,8 @@ def test_bad_configuration_file(
     file = tmp_path / "config"
     file.write_text(config)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
-    watch.fails(lambda: open_store(f"s3://{s3_bucket}").get("a"), ArrowOpaqueError)
+    error = watch.fails(lambda: open_store(f"s3://{s3_bucket}").get("a"), ArrowOpaqueError)
+    assert not isinstance(error.value, ObjectMissingError)
     watch.said()
 
 

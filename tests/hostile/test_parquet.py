@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.parquet import encryption
 
-from arrowopaque import ConfigurationError, CorruptStoreError, StoreRoot
+from arrowopaque import ConfigurationError, CorruptStoreError, Options, StoreRoot
 from arrowopaque.format import limits
 from arrowopaque.format.manifest import DataFile
+from arrowopaque.format.thrift import Reader
 from arrowopaque.store import encoding
 from arrowopaque.store.apply import write_file
 from arrowopaque.store.encoding import _fill_digests, encode
+from arrowopaque.store.footer import Footer
 from arrowopaque.store.parquet import index_schema, to_exact
 from tests.hostile.forge import ROWS, SPEC, Hostile, key, path_of
 
@@ -168,6 +170,52 @@ def test_bounds_on_groups_rows_and_bytes(hostile: Hostile, monkeypatch: pytest.M
             patch.setattr(limits, limit, 3)
             message = refused(hostile, data)
             assert any(part in message for part in reason.split("|")), message
+
+
+def _values(footer: bytes) -> int:
+    """Count the structs and strings of a footer."""
+    low, high = 0, 2**20
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            Reader(footer, middle).struct(0)
+            high = middle
+        except ValueError:
+            low = middle + 1
+    return low
+
+
+def test_a_dense_footer_is_not_parsed(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made of column chunks of three bytes, each of which takes hundreds when it is parsed."""
+    chunk, count = b"\x26\x00\x00", 2**20
+    size = bytes([0x80 | count & 0x7F, 0x80 | count >> 7 & 0x7F, 0x80 | count >> 14])
+    body = b"\x49\x1c\x19\xfc" + size + chunk * count + b"\x00\x00"
+    tail = body + len(body).to_bytes(4, "little") + b"PAR1"
+    assert limits.FOOTER_UNCOUNTED < len(tail) <= limits.FOOTER_BYTES
+    monkeypatch.setattr("arrowopaque.store.footer.pq.ParquetFile", None)
+    with pytest.raises(ValueError, match=f"more than {limits.FOOTER_VALUES} structs and strings"):
+        Footer(tail, 2**30, SCHEMA)
+
+
+def test_a_long_footer_is_counted(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = parquet(good(hostile))
+    footer = data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
+    values = _values(footer)
+    monkeypatch.setattr(limits, "FOOTER_UNCOUNTED", 100)
+    monkeypatch.setattr(limits, "FOOTER_VALUES", values - 1)
+    assert f"more than {values - 1} structs and strings" in refused(hostile, data)
+    monkeypatch.setattr(limits, "FOOTER_VALUES", values)
+    assert StoreRoot(str(hostile.folder), writeable=False).table("t").fetch_arrow().num_rows == 2 * ROWS
+
+
+def test_a_writers_footer_is_far_from_the_limits(hostile: Hostile) -> None:
+    """As many row groups as a million rows have; and no footer that is short enough is too dense."""
+    groups = -(-(10**6) // Options().row_group_rows)
+    encoded = encode(hostile.rows(range(10 * groups)), SCHEMA, "id", {}, 10)
+    size = encoded.facts["footer"]
+    values = _values(encoded.data[-size:-8])
+    assert 8 * size < limits.FOOTER_UNCOUNTED
+    assert values / size * limits.FOOTER_BYTES < limits.FOOTER_VALUES
 
 
 def test_a_bomb(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
