@@ -4,7 +4,14 @@ from __future__ import annotations
 
 __all__ = ["MUTATIONS"]
 
-from tests.mutations import maintenance_steps, registry_steps, root_steps, staged_steps, store_steps
+from tests.mutations import (
+    hostile_steps,
+    maintenance_steps,
+    registry_steps,
+    root_steps,
+    staged_steps,
+    store_steps,
+)
 
 MUTATIONS = (
     *registry_steps.MUTATIONS,
@@ -12,4 +19,5 @@ MUTATIONS = (
     *root_steps.MUTATIONS,
     *staged_steps.MUTATIONS,
     *store_steps.MUTATIONS,
+    *hostile_steps.MUTATIONS,
 )

@@ -1,0 +1,138 @@
+"""The guards against a store that was made to do harm, and the lock-down of queries."""
+
+from __future__ import annotations
+
+__all__ = ["MUTATIONS"]
+
+from tests.mutations.mutation import Mutation
+
+_PARQUET = "hostile/test_parquet.py"
+_DOCUMENTS = "hostile/test_documents.py"
+_PATHS = "hostile/test_paths.py"
+_NAMES = "hostile/test_names.py"
+_NAN = "store/test_nan.py"
+_FILES = "query/test_files.py"
+
+_GUARDS = (
+    Mutation(
+        "hostile: a document's size is bounded before it is read",
+        "store/volume.py",
+        "        data = self.store.get(name, TableManifest.max_bytes)",
+        "        data = self.store.get(name)",
+        (f"{_DOCUMENTS}::test_what_is_too_long_is_not_read",),
+    ),
+    Mutation(
+        "hostile: a long footer is counted before it is parsed",
+        "store/footer.py",
+        "            _check_values(tail)",
+        "            pass",
+        (f"{_PARQUET}::test_a_dense_footer_is_not_parsed",),
+    ),
+    Mutation(
+        "hostile: the depth of JSON is bounded",
+        "format/document.py",
+        "    if deep > limits.DOCUMENT_DEPTH:",
+        "    if False:",
+        (_DOCUMENTS,),
+    ),
+    Mutation(
+        "hostile: no path climbs out of the root",
+        "format/names.py",
+        '        or any(part in ("", ".", "..") for part in parts)\n',
+        "",
+        (_PATHS,),
+    ),
+    Mutation(
+        "hostile: no symbolic link leads out of the root",
+        "objects/local.py",
+        "        if not os.path.realpath(plain).startswith(self._inside):",
+        "        if False:",
+        (_PATHS,),
+    ),
+    Mutation(
+        "hostile: a file has the columns of its table",
+        "store/footer.py",
+        "        if found != wanted:",
+        "        if False:",
+        (f"{_PARQUET}::test_other_columns",),
+    ),
+    Mutation(
+        "hostile: the rows of a row group are bounded",
+        "store/footer.py",
+        " <= rows <= limits.GROUP_ROWS:",
+        " <= rows:",
+        (f"{_PARQUET}::test_bounds_on_groups_rows_and_bytes",),
+    ),
+    Mutation(
+        "hostile: the bytes of a column chunk are bounded",
+        "store/footer.py",
+        "            if not 0 <= chunk.total_uncompressed_size <= limits.CHUNK_BYTES:",
+        "            if False:",
+        (f"{_PARQUET}::test_a_bomb",),
+    ),
+    Mutation(
+        "hostile: statistics are compared with the rows",
+        "maintain/contents.py",
+        "                if not self._holds(group, name, rows.schema.field(name).type, ends):",
+        "                if False:",
+        (_PARQUET, "maintain/test_verify.py"),
+    ),
+    Mutation(
+        "hostile: an index names the rows of its values",
+        "store/base.py",
+        "        if not same_values(found, values):",
+        "        if False:",
+        (f"{_PARQUET}::test_indexes_that_lie",),
+    ),
+    Mutation(
+        "hostile: NaN in an index is no lie",
+        "store/datafile.py",
+        "    if pa.types.is_floating(one.type):\n        one, other = one.view",
+        "    if False:\n        one, other = one.view",
+        (_NAN,),
+    ),
+    Mutation(
+        "hostile: a table's manifest is its own",
+        "format/manifest.py",
+        "(found is None or found.table != table):",
+        "False:",
+        (f"{_NAMES}::test_names_of_tables_in_a_foreign_store",),
+    ),
+    Mutation(
+        "hostile: PostgreSQL cuts no name",
+        "butler/ddl.py",
+        '        if dialect == "postgresql" and len(name.encode()) > _LONGEST:',
+        '        if dialect == "postgresql" and len(name) > _LONGEST:',
+        (f"{_NAMES}::test_refused_names_of_tables",),
+        "postgres",
+    ),
+    Mutation(
+        "hostile: no table has the name of one of ours",
+        "butler/ddl.py",
+        "    if table.lower().startswith(_OURS):",
+        "    if False:",
+        (f"{_NAMES}::test_refused_names_of_tables",),
+        "sqlite",
+    ),
+    Mutation(
+        "hostile: Arrow takes no name for a path",
+        "store/order.py",
+        "    places = [str(place) for place in range(keys.num_columns)]",
+        "    places = keys.column_names",
+        (f"{_NAMES}::test_names_of_columns",),
+        "root",
+    ),
+)
+
+
+def _lock(step: str, old: str) -> Mutation:
+    return Mutation(f"query: {step}", "query.py", old, "", (_FILES,), "nothing_else")
+
+
+_LOCK = (
+    _lock("no other file", '    "SET enable_external_access = false",\n'),
+    _lock("settings are locked", '    "SET lock_configuration = true",\n'),
+    _lock("no folder to spill to", '    "temp_directory": "",\n'),
+)
+
+MUTATIONS = (*_GUARDS, *_LOCK)
