@@ -106,7 +106,7 @@ def crowd(settings: Settings, places: Servers) -> Iterator[Table]:
     )  # fmt: skip
     for store in settings.stores:
         repository = places.repository(f"arrow-postgres-{store}", OPTIONS)
-        those = Crowd(repository, settings.processes, settings.turns)
+        those = Crowd(repository, settings.processes, settings.turns, patience=DAY)
         prepare(those)
         done = gather(those)
         assert_true_of(those, done.deeds)
@@ -156,7 +156,7 @@ def _rush(
     settings: Settings, places: Servers, kind: str, writers: int, maintenance: tuple[str, ...], *, hot: bool
 ) -> tuple[Any, int]:
     repository = places.repository(kind, WIDE)
-    those = Rush(repository, writers, 1, maintenance, seconds=settings.seconds, hot=hot)
+    those = Rush(repository, writers, 1, maintenance, patience=DAY, seconds=settings.seconds, hot=hot)
     prepare(those)
     done = gather(those, rush)
     # The server may count one that its victim has not been told of in time, never fewer.
@@ -182,18 +182,20 @@ def chain(settings: Settings, places: Servers) -> Iterator[Table]:
     """One commit after the other."""
     table = _table(
         f"{settings.processes} processes that commit to one root: each commit there once",
-        "root", "commits", "commits/s", "retries", "retries a commit",
+        "root", "commits", "commits/s", "retries", "retries a commit", "compactions",
     )  # fmt: skip
     for store in settings.stores:
         commits = settings.commits if store == "local" else settings.s3_commits
-        those = Crowd(places.repository(f"arrow-root-{store}", WIDE), settings.processes, commits, ())
+        # Without a compaction every commit would be a file more for the next to reckon with.
+        repository = places.repository(f"arrow-root-{store}", WIDE)
+        those = Crowd(repository, settings.processes, commits, ("compact",), patience=DAY)
         prepare(those)
         before = StoreRoot(str(those.repository.base), writeable=False).version
         done = gather(those, one_commit_each)
         assert_there_once(those, before)
         table.add_row(
             store, str(done.commits), f"{done.commits / done.seconds:.1f}", str(done.conflicts),
-            f"{done.conflicts / done.commits:.1f}",
+            f"{done.conflicts / done.commits:.1f}", str(done.maintained["compact"]),
         )  # fmt: skip
     yield table
 
@@ -206,7 +208,7 @@ def farm(settings: Settings, places: Servers) -> Iterator[Table]:
     )  # fmt: skip
     for store in settings.stores:
         repository = places.repository(f"arrow-root-{store}", WIDE)
-        those = Farm(repository, settings.processes, settings.receipts, ())
+        those = Farm(repository, settings.processes, settings.receipts, (), patience=DAY)
         prepare(those)
         done = gather(those, farm_jobs)
         receipts = [receipt for deed in done.deeds for receipt in deed.receipts]

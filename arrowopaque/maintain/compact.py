@@ -110,16 +110,26 @@ def _rewrite(table: CompactedTable, base: Base, partition: Partition) -> list[Pa
 
 
 def _replaced(table: str, old: Partition, new: list[Partition], now: Base, commit: str) -> TableManifest:
-    """Return the manifest with a partition rewritten, if it is unchanged."""
+    """Return the manifest with a partition's files rewritten, if they are
+    unchanged. Files that it has got since stay beside the new one.
+    """
     manifest = now.manifest
     numbers = {partition.number for partition in new} - {old.number}
-    if (
-        manifest is None
-        or old not in manifest.partitions
-        or any(n < manifest.next_partition for n in numbers)
-    ):
+    if manifest is None or any(n < manifest.next_partition for n in numbers):
         raise StaleStageError
     partitions: list[Partition] = []
     for partition in manifest.partitions:
-        partitions += new if partition == old else [partition]
+        partitions += _with_newer(old, new, partition) if partition.number == old.number else [partition]
     return next_manifest(now, table, partitions, commit)
+
+
+def _with_newer(old: Partition, new: list[Partition], now: Partition) -> list[Partition]:
+    files = {file.path: file for file in now.files}
+    if any(files.pop(file.path, None) != file for file in old.files):
+        raise StaleStageError
+    if not files:
+        return new
+    if len(new) > 1:
+        # They may have rows of either side of a split.
+        raise StaleStageError
+    return [new[0].model_copy(update={"files": (*new[0].files, *files.values())})]

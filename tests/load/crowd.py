@@ -56,6 +56,8 @@ class Crowd:
     they read, and maintenance starts over, so that it may be none.
     """
 
+    patience: float = PATIENCE
+    """Seconds to wait for the next writer to be done."""
     litters: bool = False
     """Whether vacuum always finds something old, in a local root."""
 
@@ -247,7 +249,7 @@ def gather(crowd: Crowd, target: Callable[..., None] = work) -> Gathering:
         # A writer that could not begin says why.
         barrier.wait(PATIENCE)
     start = time.perf_counter()
-    deeds = [results.get(timeout=PATIENCE) for _ in writers]
+    deeds = [results.get(timeout=crowd.patience) for _ in writers]
     seconds = time.perf_counter() - start
     stop.set()
     kept = [reports.get(timeout=PATIENCE) for _ in keepers]

@@ -225,6 +225,9 @@ class _Commit:
         number = self._attempts if "manifests are named anew" in self._has else 0
         self._attempts += 1
         manifest = (self._name, "manifest", number)
+        if self._operation[0] == "compact":
+            # Files that the others brought stay beside the merged one.
+            now = {file: held for file, held in now.items() if file not in self._known}
         yield ("write", manifest, _composed(self._operation, now, source, self._file))
         floor = link.floor if "the floor is carried" in self._has else 0
         landed = yield from _append(version + 1, Link(self._name, floor, manifest), self._has)
@@ -247,7 +250,8 @@ class _Commit:
         rivals = {file: held for file, held in now.items() if file not in self._known}
         if kind == "insert" and rest[0] in rows_of(rivals) and "a rebase checks keys again" in self._has:
             return "clash"
-        return "started over" if kind == "compact" and now != self._known else None
+        changed = any(now.get(file) != held for file, held in self._known.items())
+        return "started over" if kind == "compact" and changed else None
 
 
 def _stage(name: str, at: int, operation: tuple[Any, ...], known: Files) -> Steps:
@@ -265,10 +269,8 @@ def _composed(
 ) -> frozenset[tuple[Hashable, frozenset[int]]]:
     """Return the manifest with a file added or positions deleted."""
     kind, *rest = operation
-    if kind == "compact":
-        return frozenset({(file, frozenset[int]())})
     kept = {name: gone for name, (_, gone) in now.items()}
-    if kind == "insert":
+    if kind in ("insert", "compact"):
         kept[file] = frozenset()
     else:
         for name, (rows, _) in source.items():

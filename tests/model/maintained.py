@@ -94,7 +94,9 @@ class Maintained(Arrow):
         return found is not None
 
     def compact(self) -> Steps:
-        """Rewrite all files as one, and swap if they are still the same."""
+        """Rewrite all files as one, and swap if they are still the same; newer
+        ones stay beside it.
+        """
         fence = (yield from self._current())[1]
         manifest, _ = yield from self._current()
         yield ("rollback",)
@@ -120,13 +122,11 @@ class Maintained(Arrow):
 
     def _merged(self, before: Manifest, now: Manifest, new: Hashable, rows: list[Found]) -> Manifest | None:
         """Return the manifest with the new file; `None`: start over."""
-        if now == before:
-            return frozenset([(new, frozenset[int]())] if rows else [])
-        if "compact compares the files" in self.has:
+        if "compact compares the files" in self.has and not before <= now:
             return None
         replaced = {file for file, _ in before}
         added = frozenset(entry for entry in now if entry[0] not in replaced)
-        return added | {(new, frozenset[int]())}
+        return added | frozenset([(new, frozenset[int]())] if rows else [])
 
     def vacuum(self, retention: int = 0) -> Steps:
         """Free what nothing names; ``retention`` is in halves of the store's."""

@@ -127,20 +127,10 @@ COMPACT = (
         "sqlite",
     ),
     Mutation(
-        "a compaction starts over if its partition has changed",
+        "a compaction starts over if its files have changed",
         "maintain/compact.py",
-        "        or old not in manifest.partitions\n"
-        "        or any(n < manifest.next_partition for n in numbers)\n"
-        "    ):\n"
-        "        raise StaleStageError\n"
-        "    partitions: list[Partition] = []\n"
-        "    for partition in manifest.partitions:\n"
-        "        partitions += new if partition == old",
-        "    ):\n"
-        "        raise StaleStageError\n"
-        "    partitions: list[Partition] = []\n"
-        "    for partition in manifest.partitions:\n"
-        "        partitions += new if partition.number == old.number",
+        "if any(files.pop(file.path, None) != file for file in old.files)",
+        "if any(files.pop(file.path, None) is None for file in old.files)",
         (f"{_LOCKS}::test_delete_beside_a_compaction",),
         models=("compact compares the files",),
     ),

@@ -228,6 +228,47 @@ def test_fold_beside_a_compaction(subject: RegistrySubject, crew: Crew) -> None:
     assert_sound(subject, [*rows([2, 3, 4]), row(9)])
 
 
+def test_compaction_beside_new_files(subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has written is not written again because the partition has grown."""
+    table = _two_files(subject)
+    other = table_of(subject.second())
+    rewrite = compact_module._rewrite
+    calls: list[int] = []
+
+    def overtaken(*arguments: Any) -> Any:
+        pieces = rewrite(*arguments)
+        other.insert(*rows([2 + 3 * len(calls) + 10, 0 - len(calls)]))
+        calls.append(len(pieces))
+        return pieces
+
+    monkeypatch.setattr(compact_module, "_rewrite", overtaken)
+    ours(subject).compact("t")
+    assert calls == [1]
+    assert_holds(table, rows([0, 1, 2, 3, 4, 12]))
+    assert_sound(subject, rows([0, 1, 2, 3, 4, 12]))
+
+
+def test_split_beside_new_files(subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that came meanwhile may have rows for either part: the split starts over."""
+    _two_files(subject)
+    subject.repository.option_values["partition_rows"] = 1
+    other, narrow = table_of(subject.second()), subject.second()
+    rewrite = compact_module._rewrite
+    calls: list[int] = []
+
+    def overtaken(*arguments: Any) -> Any:
+        pieces = rewrite(*arguments)
+        if not calls:
+            other.insert(*rows([0, 12]))
+        calls.append(len(pieces))
+        return pieces
+
+    monkeypatch.setattr(compact_module, "_rewrite", overtaken)
+    ours(narrow).compact("t")
+    assert calls == [4, 6]
+    assert_sound(subject, rows([0, 1, 2, 3, 4, 12]))
+
+
 def test_compaction_stalled_while_vacuum_runs(subject: RegistrySubject, crew: Crew) -> None:
     _two_files(subject)
     other = subject.second()
