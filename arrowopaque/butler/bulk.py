@@ -77,7 +77,7 @@ def _commit(table: RegistryTable, cursor: Cursor, base: Base, plan: WritePlan) -
     if not staged.files and not hits:
         return
     manifest = compose(base, table.name, staged, hits, clock.new_id())
-    name = volume.put_manifest(manifest)
+    name = volume.put_manifest(manifest, table.spec)
     old = base.manifest.name if base.manifest else None
     if not table.sql.swap(cursor, table.name, old, name):
         raise ConflictError(f"table {table.name!r} changed under an exclusive lock")

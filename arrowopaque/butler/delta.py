@@ -268,7 +268,7 @@ class RegistryTable:
             if not is_intact(self.volume, staged, now.fence != fence):
                 raise StaleStageError
             manifest = change(self.base(now.manifest), clock.new_id())
-            held.swap(now.manifest, self.volume.put_manifest(manifest))
+            held.swap(now.manifest, self.volume.put_manifest(manifest, self.spec))
 
 
 class _Exclusive:

@@ -48,8 +48,8 @@ def dump(document: Document) -> bytes:
     ConfigurationError
         Readers would refuse it for its size.
     """
-    body = document.model_dump(mode="json")
-    data = json.dumps({**body, _SEAL: _seal(body)}, indent=1).encode()
+    body = _canonical(document.model_dump(mode="json"))
+    data = b'%s,"%s":"%s"}\n' % (body[:-1], _SEAL.encode(), digest(body).encode())
     if len(data) > document.max_bytes:
         raise ConfigurationError(
             f"a {type(document).__name__} document of {len(data)} bytes is more than the "
@@ -58,8 +58,9 @@ def dump(document: Document) -> bytes:
     return data
 
 
-def _seal(body: dict[str, Any]) -> str:
-    return digest(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+def _canonical(body: dict[str, Any]) -> bytes:
+    """Return the bytes that the seal is the digest of."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
 def load(kind: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
@@ -93,7 +94,7 @@ def load(kind: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
             f"{where} has format {_shown(version)}, this release reads up to {FORMAT}: upgrade arrowopaque"
         )
     seal = raw.pop(_SEAL, None)
-    if seal != _seal(raw):
+    if seal != digest(_canonical(raw)):
         raise CorruptStoreError(
             f"{where} is altered: its content does not match its seal; restore it from a copy"
         )

@@ -198,14 +198,12 @@ _BYTES = {ColumnKind.UUID, ColumnKind.BINARY, ColumnKind.HASH, ColumnKind.REGION
 
 def decode_key(spec: TableSpec, key: JsonKey) -> Key:
     """Return a key of a manifest in stored form."""
-    return tuple(
-        _decode(spec.by_name[name].kind, value) for name, value in zip(spec.primary_key, key, strict=False)
-    )
+    return tuple(map(_decode, spec.key_kinds, key))
 
 
 def decode_leading(spec: TableSpec, value: str | int | bool | None) -> Any:
     """Return a partition's lower bound in stored form; `None` is the least."""
-    return None if value is None else decode_key(spec, (value,))[0]
+    return None if value is None else _decode(spec.key_kinds[0], value)
 
 
 def encode_leading(value: Any) -> str | int | bool | None:
@@ -225,7 +223,7 @@ def keys_have_their_types(manifest: TableManifest, spec: TableSpec) -> str | Non
     """Every key has a value of the right type for each column of the key."""
     if manifest.partitions and not spec.primary_key:
         return "a table without a primary key has no data files"
-    kinds = [spec.by_name[name].kind for name in spec.primary_key]
+    kinds = spec.key_kinds
     for partition in manifest.partitions:
         if partition.lower is not None and not _fits(kinds[0], partition.lower):
             return f"{_shown(partition.lower)} is no lower bound of partition {partition.number}"
@@ -311,12 +309,7 @@ def paths_are_ours(manifest: TableManifest, spec: TableSpec) -> str | None:
         wanted += [(index.path, names.Kind.INDEX) for index in file.indexes]
         wanted += [(file.deletes.path, names.Kind.DELETES)] if file.deletes else []
         for path, kind in wanted:
-            name = names.parse(path)
-            if name is None or (name.kind, name.table, name.partition) != (
-                kind,
-                manifest.table,
-                partition.number,
-            ):
+            if not names.is_of(path, kind, manifest.table, partition.number):
                 return f"{path!r} is no {kind.value} file of {manifest.table!r}, partition {partition.number}"
             if path in seen:
                 return f"{path} is named twice"

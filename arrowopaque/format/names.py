@@ -13,6 +13,7 @@ __all__ = [
     "data_file",
     "deletion_vector",
     "index_file",
+    "is_of",
     "parse",
     "probe_object",
     "table_folder",
@@ -22,6 +23,7 @@ __all__ = [
 import enum
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -138,17 +140,17 @@ def table_manifest(table: str, version: int, commit: str) -> str:
 
 def data_file(table: str, partition: int, id: str) -> str:
     """Return the name of a data file."""
-    return f"{table_folder(table)}/partition={partition}/{id}.parquet"
+    return f"{_partition_folder(table, partition)}/{id}.parquet"
 
 
 def index_file(table: str, partition: int, id: str, index: int) -> str:
     """Return the name of a data file's index number ``index``."""
-    return f"{table_folder(table)}/partition={partition}/{id}.index{index}.parquet"
+    return f"{_partition_folder(table, partition)}/{id}.index{index}.parquet"
 
 
 def deletion_vector(table: str, partition: int, id: str) -> str:
     """Return the name of a deletion vector."""
-    return f"{table_folder(table)}/partition={partition}/{id}.dv"
+    return f"{_partition_folder(table, partition)}/{id}.dv"
 
 
 def probe_object(id: str) -> str:
@@ -156,20 +158,21 @@ def probe_object(id: str) -> str:
     return f"probe-{id}"
 
 
+_FILES = {
+    Kind.DATA: rf"(?P<id>{_HEX})\.parquet",
+    Kind.INDEX: rf"(?P<id>{_HEX})\.index(?P<index>{_NUMBER})\.parquet",
+    Kind.DELETES: rf"(?P<id>{_HEX})\.dv",
+}
+_FILE_PATTERNS = {kind: re.compile(file) for kind, file in _FILES.items()}
 _PATTERNS = {
     Kind.CHAIN: re.compile(rf"{_MANIFESTS}/(?P<version>[0-9]{{20}})\.json"),
     Kind.TABLE_MANIFEST: re.compile(
         rf"{_TABLES}/(?P<table>[^/]+)/{_MANIFESTS}/(?P<version>{_NUMBER})-(?P<commit>{_HEX})\.json"
     ),
-    Kind.DATA: re.compile(
-        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>{_NUMBER})/(?P<id>{_HEX})\.parquet"
-    ),
-    Kind.INDEX: re.compile(
-        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>{_NUMBER})/(?P<id>{_HEX})\.index(?P<index>{_NUMBER})\.parquet"
-    ),
-    Kind.DELETES: re.compile(
-        rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>{_NUMBER})/(?P<id>{_HEX})\.dv"
-    ),
+    **{
+        kind: re.compile(rf"{_TABLES}/(?P<table>[^/]+)/partition=(?P<partition>{_NUMBER})/{file}")
+        for kind, file in _FILES.items()
+    },
     Kind.PROBE: re.compile(rf"probe-(?P<id>{_HEX})"),
 }
 _NUMBERS = ("version", "partition", "index")
@@ -184,6 +187,17 @@ def parse(path: str) -> Name | None:
         if match is not None:
             return _name(kind, match.groupdict())
     return None
+
+
+def is_of(path: str, kind: Kind, table: str, partition: int) -> bool:
+    """Return whether a name is one of a kind of files of a partition."""
+    folder, _, file = path.rpartition("/")
+    return folder == _partition_folder(table, partition) and bool(_FILE_PATTERNS[kind].fullmatch(file))
+
+
+@lru_cache
+def _partition_folder(table: str, partition: int) -> str:
+    return f"{table_folder(table)}/partition={partition}"
 
 
 _FIXED = {MARKER: Kind.MARKER, PUBLISHED: Kind.PUBLISHED}

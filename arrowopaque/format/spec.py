@@ -159,6 +159,11 @@ class TableSpec(Model):
         return pa.schema([pa.field(c.name, c.arrow_type, c.nullable) for c in self.columns])
 
     @cached_property
+    def key_kinds(self) -> tuple[ColumnKind, ...]:
+        """Kinds of the primary key's columns, in key order."""
+        return tuple(self.by_name[name].kind for name in self.primary_key)
+
+    @cached_property
     def key_schema(self) -> pa.Schema:
         """The primary key's part of `arrow_schema`."""
         return pa.schema([self.arrow_schema.field(name) for name in self.primary_key])

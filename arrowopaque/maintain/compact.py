@@ -117,9 +117,9 @@ def _replaced(table: str, old: Partition, new: list[Partition], now: Base, commi
     numbers = {partition.number for partition in new} - {old.number}
     if manifest is None or any(n < manifest.next_partition for n in numbers):
         raise StaleStageError
-    partitions: list[Partition] = []
-    for partition in manifest.partitions:
-        partitions += _with_newer(old, new, partition) if partition.number == old.number else [partition]
+    at = [partition.number for partition in manifest.partitions].index(old.number)
+    partitions = list(manifest.partitions)
+    partitions[at : at + 1] = _with_newer(old, new, partitions[at])
     return next_manifest(now, table, partitions, commit)
 
 

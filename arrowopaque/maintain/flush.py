@@ -122,7 +122,7 @@ def _second_phase(
     if not moved:
         staged = replace(staged, partitions=())
     manifest = compose(base, table.name, staged, hits, clock.new_id())
-    name = table.volume.put_manifest(manifest)
+    name = table.volume.put_manifest(manifest, table.spec)
     held.swap(now.manifest, name)
     held.clear(moved, folded)
     return FlushReport(len(moved), len(folded), 1)

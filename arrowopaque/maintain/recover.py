@@ -150,7 +150,7 @@ def recover_table(table: RecoveredTable, *, dry_run: bool) -> Recovery | None:
         held.bury(sorted(buried))
         # What was staged on the lost manifest is looked at before it is committed.
         held.raise_fence()
-        held.swap(lost, volume.put_manifest(_following(kept, lost)))
+        held.swap(lost, volume.put_manifest(_following(kept, lost), table.spec))
     return Recovery(kept.name, tuple(dropped), buried=len(buried), dry_run=False)
 
 

@@ -7,6 +7,7 @@ __all__ = ["ObjectInfo", "ObjectStore", "Put"]
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -107,6 +108,14 @@ class ObjectStore(ABC):
             How many; most storages have none.
         """
         return 0
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait until no other client of this host is committing, not for long.
+
+        A courtesy: two that commit at once do the work of both, and one does
+        it in vain. Nothing is right or wrong for it.
+        """
+        return nullcontext()
 
     def local_path(self, path: str) -> str | None:
         """Return the object's path in the file system, if it has one."""

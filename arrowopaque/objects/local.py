@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["LocalStore", "open_at_once"]
 
 import errno
+import fcntl
 import os
 import re
 import stat
@@ -14,12 +15,15 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 from urllib.parse import quote
 
-from arrowopaque.clock import new_id
+from arrowopaque.clock import backoff, monotonic, new_id, pause
 from arrowopaque.errors import ConfigurationError, CorruptStoreError, ObjectMissingError, StoreAccessError
 from arrowopaque.format.names import check_path
 from arrowopaque.objects.base import ObjectInfo, Put
 from arrowopaque.objects.checked import CheckedStore
 
+_TURN = 2.0
+"""Seconds to wait for a turn."""
+_TURN_POLL = 0.002
 _TEMPORARY = ".tmp-"
 _LEFTOVER = re.compile(re.escape(_TEMPORARY) + "[0-9a-f]{32}")
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -134,6 +138,22 @@ class LocalStore(CheckedStore):
         self._remove(old)
         return len(old)
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """See `ObjectStore`; here it is a lock of the root's folder, which
+        ends with its process.
+        """
+        handle = None
+        with suppress(OSError):
+            handle = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if handle is not None:
+                _lock_soon(handle)
+            yield
+        finally:
+            if handle is not None:
+                os.close(handle)
+
     def _files(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         folders = [prefix]
         while folders:
@@ -221,6 +241,23 @@ class LocalStore(CheckedStore):
         except OSError as exc:
             advice = _ADVICE.get(exc.errno or 0, "check the file system, then retry")
             raise StoreAccessError(f"{self._name(path)}: {exc.strerror or exc}; {advice}") from exc
+
+
+def _lock_soon(handle: int) -> None:
+    """Lock an open folder; whoever has waited long goes on without."""
+    end = monotonic() + _TURN
+    # Some network file systems have no locks.
+    with suppress(OSError):
+        while not _is_locked(handle) and monotonic() < end:
+            pause(backoff(0, base=_TURN_POLL))
+
+
+def _is_locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def open_at_once(path: str, flags: int) -> int:

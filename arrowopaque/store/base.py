@@ -14,7 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.errors import CorruptStoreError
-from arrowopaque.format.manifest import DataFile, IndexFile, Key, TableManifest, check_manifest, decode_key
+from arrowopaque.format.manifest import (
+    DataFile,
+    IndexFile,
+    Key,
+    TableManifest,
+    check_manifest,
+    decode_leading,
+)
 from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import In, Prefix, Term, Where, mask, prefix_end
@@ -83,10 +90,11 @@ class Base:
         self.spec = spec
         self.manifest = manifest
         self.files = [file for _, file in manifest.files()] if manifest else []
-        keys = [(decode_key(spec, file.min), decode_key(spec, file.max)) for file in self.files]
-        self._ends = [(least[0], most[0]) for least, most in keys]
-        self._least = self._leading([least[0] for least, _ in keys])
-        self._most = self._leading([most[0] for _, most in keys])
+        self._ends = [
+            (decode_leading(spec, file.min[0]), decode_leading(spec, file.max[0])) for file in self.files
+        ]
+        self._least = self._leading([least for least, _ in self._ends])
+        self._most = self._leading([most for _, most in self._ends])
         self._opened: dict[str, SortedFile] = {}
 
     def _leading(self, values: list[Any]) -> npt.NDArray[Any]:

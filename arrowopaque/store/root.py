@@ -291,7 +291,9 @@ class Root:
                 # Not the commit's id: the name must be new in every attempt,
                 # for a vacuum may be about to delete that of the last one.
                 manifest = draft.commit_onto(tables[name].manifest, clock.new_id())
-                tables[name] = TableEntry(spec=draft.spec, manifest=self._volume.put_manifest(manifest))
+                tables[name] = TableEntry(
+                    spec=draft.spec, manifest=self._volume.put_manifest(manifest, draft.spec)
+                )
             return tables
 
         def restage() -> None:
@@ -332,26 +334,29 @@ class Root:
         self.check_writeable()
         commit, staged_at, head = clock.new_id(), self._head.version, self._head
         for attempt in range(_TRIES):
-            for newer in [head, *self._chain.after(head.version)]:
-                if newer.commit == commit:
-                    return self._landed(newer)
-                head = newer
-            if head.stub:
-                raise CorruptStoreError(
-                    f"{self.uri}: the newest manifest, {head.version}, is a stub: recover"
-                )
-            if head.floor > staged_at:
-                restage()
-                staged_at = head.version
-            tables = build(head, commit)
-            meta = _following(head, commit, tables).model_copy(update={"receipts": tuple(receipts())})
-            if fence is not None:
-                swept = max(fence, head.swept or fence)
-                meta = meta.model_copy(update={"floor": meta.version, "swept": swept})
-            if self._chain.append(meta) is Outcome.COMMITTED:
-                return self._landed(meta)
+            with self._volume.store.turn():
+                head = self._caught_up(head, commit)
+                if head.commit == commit:
+                    return self._landed(head)
+                if head.floor > staged_at:
+                    restage()
+                    staged_at = head.version
+                tables = build(head, commit)
+                meta = _following(head, commit, tables, receipts(), fence)
+                if self._chain.append(meta) is Outcome.COMMITTED:
+                    return self._landed(meta)
             clock.pause(clock.backoff(attempt, limit=0.2))
         raise ConflictError(f"{self.uri}: {_TRIES} attempts to commit lost the race: try again later")
+
+    def _caught_up(self, head: MetaTable, commit: str) -> MetaTable:
+        """Return the newest link, or that of ``commit`` if it is there."""
+        newest = head
+        for newest in self._chain.after(head.version):
+            if newest.commit == commit:
+                return newest
+        if newest.stub:
+            raise CorruptStoreError(f"{self.uri}: the newest manifest, {newest.version}, is a stub: recover")
+        return newest
 
     def _landed(self, meta: MetaTable) -> MetaTable:
         self._head = meta
@@ -362,17 +367,21 @@ class Root:
         return meta
 
 
-def _following(head: MetaTable, commit: str, tables: Tables) -> MetaTable:
+def _following(
+    head: MetaTable, commit: str, tables: Tables, receipts: Sequence[str], fence: datetime | None
+) -> MetaTable:
     """Return the link after ``head``."""
+    version = head.version + 1
     return MetaTable(
         store=head.store,
-        version=head.version + 1,
+        version=version,
         parent=head.version,
         commit=commit,
         created=clock.now(),
         writer=_writer(),
-        floor=head.floor,
-        swept=head.swept,
+        floor=head.floor if fence is None else version,
+        swept=head.swept if fence is None else max(fence, head.swept or fence),
+        receipts=tuple(receipts),
         taken=head.version if head.receipts else head.taken,
         tables=tables,
     )

@@ -61,7 +61,7 @@ class RootedFiles:
         def build(head: MetaTable, commit: str) -> dict[str, TableEntry]:
             # Its name must be new in every attempt, as in every other commit.
             manifest = change(self.base(head.tables[self.name].manifest), clock.new_id())
-            entry = TableEntry(spec=self.spec, manifest=self.volume.put_manifest(manifest))
+            entry = TableEntry(spec=self.spec, manifest=self.volume.put_manifest(manifest, self.spec))
             return {**head.tables, self.name: entry}
 
         def restage() -> None:

@@ -176,9 +176,8 @@ class _Commit:
         for name, receipts in by_table.items():
             manifest = self._manifest(name, receipts, head)
             if manifest is not None:
-                tables[name] = TableEntry(
-                    spec=tables[name].spec, manifest=self._volume.put_manifest(manifest)
-                )
+                spec = tables[name].spec
+                tables[name] = TableEntry(spec=spec, manifest=self._volume.put_manifest(manifest, spec))
         return tables
 
     def _manifest(self, name: str, receipts: list[Staged], head: MetaTable) -> TableManifest | None:

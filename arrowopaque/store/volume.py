@@ -12,10 +12,14 @@ from arrowopaque import clock
 from arrowopaque.errors import ConfigurationError, CorruptStoreError, ObjectMissingError, RootInUseError
 from arrowopaque.format import names
 from arrowopaque.format.document import dump, load
-from arrowopaque.format.manifest import Marker, MetaTable, TableManifest
+from arrowopaque.format.manifest import Marker, MetaTable, TableManifest, check_manifest
+from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore, Put
 from arrowopaque.options import Options
 from arrowopaque.store.cache import Cache
+
+_PARSED = 9
+"""Bytes of memory for each byte of a stored manifest."""
 
 _caches: weakref.WeakValueDictionary[tuple[str, str], Cache] = weakref.WeakValueDictionary()
 _caches_lock = threading.Lock()
@@ -41,12 +45,20 @@ class Volume:
             raise CorruptStoreError(
                 f"{self.store.uri}/{name} is a copy of {manifest.name}: restore the real one"
             )
-        # Parsed, a manifest takes several times its bytes.
-        return manifest, 6 * len(data)
+        return manifest, _PARSED * len(data)
 
-    def put_manifest(self, manifest: TableManifest) -> str:
-        """Store a table manifest and return its name."""
-        self.store.put(manifest.name, dump(manifest))
+    def put_manifest(self, manifest: TableManifest, spec: TableSpec) -> str:
+        """Store a table manifest and return its name.
+
+        Raises
+        ------
+        CorruptStoreError
+            It breaks an invariant, and was not stored.
+        """
+        check_manifest(manifest, spec)
+        data = dump(manifest)
+        self.store.put(manifest.name, data)
+        self.cache.put((manifest.name, "manifest"), manifest, _PARSED * len(data))
         return manifest.name
 
 

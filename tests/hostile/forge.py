@@ -18,7 +18,7 @@ from pyroaring import BitMap
 
 from arrowopaque import ArrowOpaqueError, StoreRoot
 from arrowopaque.format import names
-from arrowopaque.format.document import digest
+from arrowopaque.format.document import digest, dump
 from arrowopaque.format.manifest import DataFile, Deletes, Partition, TableEntry, TableManifest
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.apply import write_file
@@ -140,8 +140,8 @@ class Hostile:
             partitions=(Partition(number=0, lower=None, files=files),),
             next_partition=1,
         ).model_copy(update=changes)
-        name = self.root.volume.put_manifest(manifest)
-        self.root.commit(lambda head, _: {**head.tables, "t": TableEntry(spec=SPEC, manifest=name)})
+        self.root.volume.store.put(manifest.name, dump(manifest))
+        self.root.commit(lambda head, _: {**head.tables, "t": TableEntry(spec=SPEC, manifest=manifest.name)})
         return manifest
 
     def read(self, path: str) -> bytes:

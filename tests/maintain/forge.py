@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from arrowopaque import StoreRoot
 from arrowopaque.clock import new_id
-from arrowopaque.format.document import digest
+from arrowopaque.format.document import digest, dump
 from arrowopaque.format.manifest import DataFile, Partition, TableEntry, TableManifest
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.apply import write_file
@@ -72,8 +72,8 @@ class Store:
             partitions=(Partition(number=0, lower=None, files=files),),
             next_partition=1,
         ).model_copy(update=changes)
-        name = self.root.volume.put_manifest(manifest)
-        self.root.commit(lambda head, _: {**head.tables, "t": TableEntry(spec=SPEC, manifest=name)})
+        self.root.volume.store.put(manifest.name, dump(manifest))
+        self.root.commit(lambda head, _: {**head.tables, "t": TableEntry(spec=SPEC, manifest=manifest.name)})
         return manifest
 
     def change(self, path: str, action: Callable[[bytes], bytes]) -> bytes:

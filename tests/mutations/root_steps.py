@@ -76,8 +76,8 @@ MUTATIONS = (
     Mutation(
         "a rebase builds on what the others committed",
         "store/root.py",
-        "                head = newer\n",
-        "                head = newer.model_copy(update={'tables': head.tables})\n",
+        'recover")\n        return newest\n',
+        "recover\")\n        return newest.model_copy(update={'tables': head.tables})\n",
         (f"{_COMMITS}::test_rebase",),
         models=("a rebase builds on the head",),
     ),
@@ -143,8 +143,8 @@ MUTATIONS = (
     Mutation(
         "every later link carries the floor",
         "store/root.py",
-        "floor=head.floor,",
-        "floor=0,",
+        "floor=head.floor if fence is None else version,",
+        "floor=0 if fence is None else version,",
         (f"{_ROOT}::test_11_writer_stalls_while_vacuum_runs",),
         models=("the floor is carried",),
     ),

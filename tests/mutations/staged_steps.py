@@ -19,7 +19,7 @@ MUTATIONS = (
     Mutation(
         "a link lists the receipts that it has taken",
         "store/root.py",
-        '.model_copy(update={"receipts": tuple(receipts())})',
+        "        receipts=tuple(receipts),\n",
         "",
         (f"{_STAGED}::test_receipts_are_taken_once",),
     ),
@@ -47,15 +47,15 @@ MUTATIONS = (
     Mutation(
         "what a vacuum may be deleting is told by its age",
         "store/root.py",
-        "swept = max(fence, head.swept or fence)",
-        "swept = fence",
+        "else max(fence, head.swept or fence)",
+        "else fence",
         (f"{_STAGED}::test_vacuum_that_takes_more_than_one_after_it",),
     ),
     Mutation(
         "later links remember how far vacuums went",
         "store/root.py",
-        "        swept=head.swept,\n",
-        "",
+        "swept=head.swept if fence is None else",
+        "swept=None if fence is None else",
         (f"{_STAGED}::test_vacuum_spares_what_is_within_the_retention",),
     ),
     Mutation(

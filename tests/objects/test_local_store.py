@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,11 +40,15 @@ def hidden_files(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.name.startswith(".tmp-")]
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException) -> None:
+def refusal(error: BaseException) -> Callable[..., None]:
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(os, call, fail)
+    return fail
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException) -> None:
+    monkeypatch.setattr(os, call, refusal(error))
 
 
 @each_write
@@ -294,3 +301,49 @@ def test_data_and_names_are_synced_before_the_write_returns(
     events.clear()
     store.put("new/folder/c", b"")
     assert events[:2] == [("sync", "root"), ("sync", "new")]
+
+
+def test_turns_are_taken_one_after_the_other(tmp_path: Path) -> None:
+    first, second = LocalStore(str(tmp_path)), LocalStore(str(tmp_path))
+    entered: list[str] = []
+
+    def wait() -> None:
+        with second.turn():
+            entered.append("second")
+
+    with first.turn():
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        waiting.join(0.1)
+        entered.append("first")
+    waiting.join()
+    assert entered == ["first", "second"]
+    assert list(first.list()) == []
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "no locks"])
+def test_a_turn_is_a_courtesy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool) -> None:
+    """Whoever has waited long, or cannot lock, goes on."""
+    store = LocalStore(str(tmp_path))
+    monkeypatch.setattr("arrowopaque.objects.local._TURN", 0.01)
+    with ExitStack() as stack:
+        if is_held:
+            stack.enter_context(LocalStore(str(tmp_path)).turn())
+        else:
+            monkeypatch.setattr(fcntl, "flock", refusal(OSError(errno.ENOLCK, "no locks")))
+        with store.turn():
+            store.put("a", b"data")
+    assert store.get("a") == b"data"
+
+
+def test_a_turn_needs_no_root(tmp_path: Path) -> None:
+    with LocalStore(str(tmp_path / "later")).turn():
+        assert not (tmp_path / "later").exists()
+
+
+def test_a_turn_ends_with_what_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), LocalStore(str(tmp_path)).turn():
+        raise ZeroDivisionError
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(handle)
