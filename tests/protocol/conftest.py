@@ -28,6 +28,12 @@ def postgres_urls(postgres_server: PostgresServer) -> dict[str, str]:
     return {driver: database.url(driver) for driver in DRIVERS}
 
 
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients are stopped in the middle of a commit here, and the others go on."""
+    monkeypatch.setattr("arrowopaque.objects.local._TURN", 0.02)
+
+
 @pytest.fixture(params=DRIVERS)
 def driver(request: pytest.FixtureRequest) -> str:
     """The driver that PostgreSQL is spoken to through."""
