@@ -22,7 +22,7 @@ _LAYERS: list[dict[str, str]] = [
     {"": "errors clock options"},
     {"format": "limits document bitmap thrift spec names where values"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
-    {"store": "cache parallel footer parquet encoding datafile order volume catalog"},
+    {"store": "cache parallel footer pages parquet encoding datafile order volume catalog"},
     {"store": "base apply"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
     {

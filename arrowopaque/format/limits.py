@@ -70,8 +70,8 @@ GROUP_ROWS = 2**20
 equal rows, so that their count bounds the memory that decoding takes."""
 
 CHUNK_BYTES = 2**29
-"""Bytes of one column of one row group, decompressed. 8 192 regions take
-16 MB."""
+"""Bytes of one column of one row group, decompressed, and of its strings when
+they are decoded. 8 192 regions take 16 MB."""
 
 _CONTAINER_ROWS = 2**16
 _CONTAINER_BYTES = 2**13 + 16

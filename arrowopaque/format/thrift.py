@@ -1,6 +1,7 @@
-"""Thrift's compact protocol, in which Parquet writes its footers.
+"""Thrift's compact protocol, in which Parquet writes its footers and the headers of pages.
 
-pyarrow says nothing of a footer until it has parsed it as a whole.
+pyarrow says nothing of a footer until it has parsed it as a whole, and of a
+page nothing at all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from arrowopaque.format import limits
 
 _DEPTH = 16
+_FIELDS = 2**15
 
 
 class Reader:
@@ -25,12 +27,19 @@ class Reader:
     most
         Structs and strings that are taken at most: each of them takes a
         parser far more memory than it takes bytes.
+    at
+        Where to begin.
     """
 
-    def __init__(self, data: bytes, most: int = limits.FOOTER_VALUES) -> None:
+    def __init__(self, data: bytes | memoryview, most: int = limits.FOOTER_VALUES, at: int = 0) -> None:
         self._data = data
-        self._at = 0
+        self._at = at
         self._most = self._left = most
+
+    @property
+    def at(self) -> int:
+        """Where what was read ends."""
+        return self._at
 
     def struct(self, depth: int) -> dict[int, Any]:
         """Return the fields of a struct by their numbers.
@@ -41,20 +50,23 @@ class Reader:
             It is none, or more than is taken.
         """
         if depth > _DEPTH:
-            raise ValueError(f"a footer that nests more than {_DEPTH} deep")
+            raise ValueError(f"it nests more than {_DEPTH} deep")
         self._count()
         fields: dict[int, Any] = {}
         number = 0
         while head := self._byte():
             step = head >> 4
             number = number + step if step else self._signed()
+            if number in fields or not 0 < number < _FIELDS:
+                # Parsers differ in which of two they take, and in what they take the number for.
+                raise ValueError(f"a struct with a second field {number}, or a number that is none")
             fields[number] = self._value(head & 15, depth)
         return fields
 
     def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
-            raise ValueError(f"the footer has more than {self._most} structs and strings")
+            raise ValueError(f"more than {self._most} structs and strings")
 
     def _byte(self) -> int:
         self._at += 1
@@ -63,9 +75,9 @@ class Reader:
     def _take(self, count: int) -> bytes:
         data = self._data[self._at : self._at + count]
         if len(data) != count:
-            raise ValueError("the footer ends within a value")
+            raise ValueError("it ends within a value")
         self._at += count
-        return data
+        return bytes(data)
 
     def _unsigned(self) -> int:
         value = shift = 0
@@ -87,7 +99,7 @@ class Reader:
             return self._list(depth + 1)
         if kind == 12:
             return self.struct(depth + 1)
-        raise ValueError(f"the footer has a value of the unknown kind {kind}")
+        raise ValueError(f"a value of the unknown kind {kind}")
 
     def _string(self) -> bytes:
         self._count()

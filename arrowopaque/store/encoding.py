@@ -27,7 +27,7 @@ from arrowopaque.store.footer import (
     chunks_of,
     footer_length,
 )
-from arrowopaque.store.parquet import to_exact
+from arrowopaque.store.parquet import has_any_length, text_bytes, to_exact
 
 _COLUMNS = "arrowopaque.columns"
 _DICTIONARY_LIMIT = 256
@@ -99,9 +99,10 @@ def encode(
         writer.write_table(to_exact(table, schema), row_group_size=row_group_rows)
         writer.add_key_value_metadata({_COLUMNS: json.dumps(notes), **bounds, DIGESTS: blank})
     data = bytearray(sink.getvalue())
-    _fill_digests(data, blank)
+    expanded = _fill_digests(data, blank)
     footer = footer_length(data) + TRAILER
     _check_limits(table, data, footer, row_group_rows)
+    _check_chunks(table, expanded, row_group_rows)
     sealed = bytes(data)
     facts = {
         "rows": table.num_rows,
@@ -144,14 +145,30 @@ def _check_limits(table: pa.Table, data: bytearray, footer: int, row_group_rows:
             )
 
 
-def _fill_digests(data: bytearray, blank: str) -> None:
-    """Put the chunks' digests in the place that was kept free for them."""
-    metadata = pq.read_metadata(io.BytesIO(data))
+def _check_chunks(table: pa.Table, expanded: int, row_group_rows: int) -> None:
+    """Refuse columns that take too much in one row group, encoded or not."""
+    sizes = [expanded]
+    for column in table.columns:
+        # All of it is seldom as much as one row group may have.
+        if has_any_length(column.type) and column.nbytes > limits.CHUNK_BYTES:
+            starts = range(0, len(column), row_group_rows)
+            sizes += [text_bytes(column.slice(start, row_group_rows)) for start in starts]
+    if max(sizes) > limits.CHUNK_BYTES:
+        raise ConfigurationError(
+            f"a column would have {max(sizes)} bytes in one row group, readers take {limits.CHUNK_BYTES}: "
+            "lower the option row_group_rows"
+        )
+
+
+def _fill_digests(data: bytearray, blank: str) -> int:
+    """Put the chunks' digests in the place that was kept free for them, and
+    return how many bytes the largest has, decompressed.
+    """
+    chunks = [chunk for group in chunks_of(pq.read_metadata(io.BytesIO(data))) for chunk in group]
     view = memoryview(data)
-    digests = b"".join(
-        chunk_digest(view[start : start + length]) for group in chunks_of(metadata) for start, length in group
-    )
+    digests = b"".join(chunk_digest(view[chunk.start : chunk.start + chunk.length]) for chunk in chunks)
     view.release()
     # The key-value metadata comes after the row groups and their statistics.
     place = data.rfind(blank.encode())
     data[place : place + len(blank)] = base64.b64encode(digests)
+    return max(chunk.expanded for chunk in chunks)

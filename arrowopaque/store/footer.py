@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["BOUNDS", "DIGESTS", "TRAILER", "Footer", "chunk_digest", "chunks_of", "footer_length"]
+__all__ = ["BOUNDS", "DIGESTS", "TRAILER", "Chunk", "Footer", "chunk_digest", "chunks_of", "footer_length"]
 
 import base64
 import hashlib
 import io
 import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,13 +37,23 @@ def chunk_digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
-def _place(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
+class Chunk(NamedTuple):
+    """Where a column chunk lies, and how many bytes it says that it is,
+    decompressed.
+    """
+
+    start: int
+    length: int
+    expanded: int
+
+
+def _place(chunk: pq.ColumnChunkMetaData) -> Chunk:
     start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
-    return start, chunk.total_compressed_size
+    return Chunk(start, chunk.total_compressed_size, chunk.total_uncompressed_size)
 
 
-def chunks_of(metadata: pq.FileMetaData) -> list[list[tuple[int, int]]]:
-    """Return the (start, length) of every column chunk, by row group."""
+def chunks_of(metadata: pq.FileMetaData) -> list[list[Chunk]]:
+    """Return every column chunk, by row group."""
     groups = (metadata.row_group(g) for g in range(metadata.num_row_groups))
     return [[_place(group.column(c)) for c in range(metadata.num_columns)] for group in groups]
 
@@ -114,7 +124,7 @@ class Footer:
         if len(self.digests) != len(self.chunks) * len(self.positions) * DIGEST_BYTES:
             raise ValueError("the digests do not match the column chunks")
 
-    def _group(self, number: int, low: int, high: int, types: list[str]) -> list[tuple[int, int]]:
+    def _group(self, number: int, low: int, high: int, types: list[str]) -> list[Chunk]:
         """Check a row group, whose chunks must lie in ``[low, high)`` and be
         of the schema's types.
         """
@@ -129,17 +139,17 @@ class Footer:
             if chunk.physical_type != types[c]:
                 # To ask Arrow for its statistics would end the process.
                 raise ValueError(f"row group {number} of column {c} is of type {chunk.physical_type}")
-            start, length = _place(chunk)
+            place = _place(chunk)
+            start, length, expanded = place
             what = f"row group {number} of column {c}"
             inside = low <= start and 0 < length <= high - start
             if chunk.file_path or not (inside or rows == length == 0):
                 raise ValueError(f"{what} lies elsewhere: {length} bytes at {start}")
             if chunk.num_values != rows:
                 raise ValueError(f"{what} has {chunk.num_values} values, not {rows}")
-            if not 0 <= chunk.total_uncompressed_size <= limits.CHUNK_BYTES:
-                expanded = chunk.total_uncompressed_size
+            if not 0 <= expanded <= limits.CHUNK_BYTES:
                 raise ValueError(f"{what} expands to {expanded} bytes, the limit is {limits.CHUNK_BYTES}")
-            places.append((start, length))
+            places.append(place)
         return places
 
     def bounds(self, kind: pa.DataType) -> tuple[pa.Array, pa.Array] | None:
@@ -165,6 +175,10 @@ class Footer:
         if least.null_count or most.null_count:
             raise ValueError("NULL among them")
         return least, most
+
+    def chunk(self, group: int, name: str) -> Chunk:
+        """Return a column chunk."""
+        return self.chunks[group][self.positions[name]]
 
     def rows(self, group: int) -> int:
         """Return the rows of a row group."""

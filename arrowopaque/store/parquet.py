@@ -10,9 +10,11 @@ from __future__ import annotations
 __all__ = [
     "POSITION",
     "ParquetObject",
+    "has_any_length",
     "index_schema",
     "plain",
     "stored_schema",
+    "text_bytes",
     "to_exact",
 ]
 
@@ -21,6 +23,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arrowopaque.errors import CorruptStoreError
@@ -35,9 +38,23 @@ from arrowopaque.store.footer import (
     Footer,
     chunk_digest,
 )
+from arrowopaque.store.pages import check_pages
 
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
+
+_PIECE_BYTES = 2**30
+"""Bytes to decode at once at most. Smaller pieces cost time."""
+
+
+def has_any_length(kind: pa.DataType) -> bool:
+    """Return whether values of a type differ in length."""
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
+
+
+def text_bytes(column: pa.Array | pa.ChunkedArray) -> int:
+    """Return the bytes of all strings of a column, each counted."""
+    return pc.sum(pc.binary_length(column), min_count=0).as_py()  # type: ignore[no-any-return]  # pyarrow is untyped
 
 
 def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -252,13 +269,43 @@ class ParquetObject:
         source = _Sparse(self.entry.bytes, self._fetch(wanted))
         try:
             file = pq.ParquetFile(pa.PythonFile(source, mode="r"), metadata=footer.metadata, pre_buffer=False)
-            table = file.read_row_groups(list(groups), columns=list(names), use_threads=False)
-            columns = [plain(table.column(name)) for name in names]
+            columns = self._decoded(file, groups, names)
             for name, array in zip(names, columns, strict=True):
                 self._check_decoded(name, array, sum(footer.rows(group) for group in groups))
         except (pa.ArrowException, ValueError, OSError) as err:
             raise self._corrupt(f"row groups {groups[0]}-{groups[-1]} cannot be decoded ({err})") from err
         return pa.table(columns, names=list(names))
+
+    def _decoded(self, file: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]) -> list[pa.Array]:
+        swelling = [name for name in names if any(self._may_swell(group, name) for group in groups)]
+        others = [name for name in names if name not in swelling]
+        table = file.read_row_groups(list(groups), columns=others, use_threads=False)
+        return [
+            self._guarded(file, groups, name) if name in swelling else plain(table.column(name))
+            for name in names
+        ]
+
+    def _may_swell(self, group: int, name: str) -> bool:
+        """Return whether a chunk may decode to more than is taken: each row
+        may stand for the same value, which may be all of the chunk.
+        """
+        expanded = self.footer.chunk(group, name).expanded
+        is_short = self.footer.rows(group) * expanded <= limits.CHUNK_BYTES
+        return not is_short and has_any_length(self._kind(name))
+
+    def _guarded(self, file: pq.ParquetFile, groups: Sequence[int], name: str) -> pa.Array:
+        """Return a column, decoded piece by piece."""
+        pieces = []
+        for group in groups:
+            rows, size = _PIECE_BYTES // max(self.footer.chunk(group, name).expanded, 1), 0
+            for piece in file.iter_batches(max(rows, 1), [group], [name], use_threads=False):
+                pieces.append(plain(piece.column(0)))
+                size += text_bytes(pieces[-1])
+                if size > limits.CHUNK_BYTES:
+                    raise ValueError(
+                        f"column {name!r} of row group {group} has more than {limits.CHUNK_BYTES} bytes"
+                    )
+        return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
 
     def _check_decoded(self, name: str, array: pa.Array, rows: int) -> None:
         if array.type != self._kind(name) or len(array) != rows:
@@ -269,7 +316,7 @@ class ParquetObject:
 
     def _fetch(self, wanted: list[tuple[int, int]]) -> list[tuple[int, bytes]]:
         """Return the checked bytes of column chunks, by position."""
-        chunks = sorted((*self.footer.chunks[g][c], g, c) for g, c in wanted)
+        chunks = sorted((*self.footer.chunks[g][c][:2], g, c) for g, c in wanted)
         runs: list[tuple[int, int]] = []
         for start, length, _, _ in chunks:
             if runs and start - sum(runs[-1]) <= _GAP:
@@ -282,9 +329,17 @@ class ParquetObject:
         starts = [start for start, _ in parts]
         for start, length, g, c in chunks:
             at, data = parts[bisect_right(starts, start) - 1]
-            if chunk_digest(memoryview(data)[start - at : start - at + length]) != self.footer.digest(g, c):
+            view = memoryview(data)[start - at : start - at + length]
+            if chunk_digest(view) != self.footer.digest(g, c):
                 raise self._corrupt(f"row group {g} of column {c} is altered")
+            self._check_pages(view, g, c)
         return parts
+
+    def _check_pages(self, chunk: memoryview, group: int, column: int) -> None:
+        try:
+            check_pages(chunk, self.footer.rows(group), self.footer.chunks[group][column].expanded)
+        except ValueError as err:
+            raise self._corrupt(f"row group {group} of column {column}: {err}") from err
 
     def whole(self) -> bytes:
         """Return the object, compared with the manifest's size and digest.

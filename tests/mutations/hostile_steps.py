@@ -7,6 +7,7 @@ __all__ = ["MUTATIONS"]
 from tests.mutations.mutation import Mutation
 
 _PARQUET = "hostile/test_parquet.py"
+_EXPANSION = "hostile/test_expansion.py"
 _DOCUMENTS = "hostile/test_documents.py"
 _PATHS = "hostile/test_paths.py"
 _NAMES = "hostile/test_names.py"
@@ -66,9 +67,37 @@ _GUARDS = (
     Mutation(
         "hostile: the bytes of a column chunk are bounded",
         "store/footer.py",
-        "            if not 0 <= chunk.total_uncompressed_size <= limits.CHUNK_BYTES:",
+        "            if not 0 <= expanded <= limits.CHUNK_BYTES:",
         "            if False:",
         (f"{_PARQUET}::test_a_bomb",),
+    ),
+    Mutation(
+        "hostile: what a column chunk decodes to is bounded",
+        "store/parquet.py",
+        "                if size > limits.CHUNK_BYTES:",
+        "                if False:",
+        (f"{_EXPANSION}::test_a_value_for_every_row",),
+    ),
+    Mutation(
+        "hostile: a column that may swell is decoded in pieces",
+        "store/parquet.py",
+        "file.iter_batches(max(rows, 1), ",
+        "file.iter_batches(2**20, ",
+        (f"{_EXPANSION}::test_it_is_decoded_piece_by_piece",),
+    ),
+    Mutation(
+        "hostile: pages keep to what their footer says",
+        "store/parquet.py",
+        "            self._check_pages(view, g, c)\n",
+        "",
+        (f"{_EXPANSION}::test_a_footer_that_says_less_than_its_pages",),
+    ),
+    Mutation(
+        "hostile: no field of a struct stands twice",
+        "format/thrift.py",
+        "            if number in fields or not 0 < number < _FIELDS:",
+        "            if False:",
+        (f"{_EXPANSION}::test_fields_that_parsers_take_differently",),
     ),
     Mutation(
         "hostile: statistics are compared with the rows",
