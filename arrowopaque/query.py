@@ -37,13 +37,12 @@ they are, on the state of the moment at which it was made.
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": "false",
+    # Else a query about secrets fails over the folder of those that whoever asks has stored.
     "allow_persistent_secrets": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     # What was read is in the store's cache already, or in the kernel's.
     "enable_external_file_cache": "false",
-    # A query sees the tables, not the variables of whoever asks.
-    "python_enable_replacements": "false",
     # What a query may spill to, it may also read and write: by default `.tmp` of the working folder.
     "temp_directory": "",
 }
@@ -51,6 +50,7 @@ _LOCK = (
     # What a query may set for itself, as in "SET threads = 1; SELECT ...".
     "SET allowed_configs = ['arrow_lossless_conversion', 'threads']",
     f"SET allowed_directories = ['{url('')}']",
+    # With it go the variables of whoever asks, which DuckDB else takes for tables.
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from arrowopaque import clock
 from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyError
 from arrowopaque.format.manifest import MetaTable, TableEntry, TableManifest
-from arrowopaque.format.spec import ColumnKind
+from arrowopaque.format.spec import Column, ColumnKind
 from arrowopaque.format.values import RejectedValueError, Values
 from arrowopaque.format.where import In, Term
 from arrowopaque.options import Options
@@ -145,9 +146,19 @@ class RootedTable:
 
     def _checked(self, rows: pa.Table) -> pa.Table:
         for column in self.values.spec.columns:
-            if not column.nullable and rows.column(column.name).null_count:
+            values = rows.column(column.name)
+            if not column.nullable and values.null_count:
                 raise self._not_null(column.name)
+            if self._is_real_key(column) and pc.any(pc.is_nan(values)).as_py():
+                raise self._nan(column.name)
         return rows
+
+    def _is_real_key(self, column: Column) -> bool:
+        return column.kind is ColumnKind.FLOAT and column.name in self.values.spec.primary_key
+
+    def _nan(self, name: str) -> ConstraintError:
+        # As on SQLite, which takes it for NULL. It is equal to nothing, so that no key would name the row.
+        return ConstraintError(f"table {self._name!r}: column {name!r} of the primary key must not be NaN")
 
     def _in_any_order(self, mode: Mode) -> bool:
         """Return whether no row of a call depends on those before it."""
@@ -168,6 +179,8 @@ class RootedTable:
                 values = (self._default(column.name),) * call.count
             if not column.nullable and None in values:
                 raise self._not_null(column.name)
+            if self._is_real_key(column) and any(value != value for value in values):
+                raise self._nan(column.name)
             columns.append(values)
         return Call(spec.names, columns, call.count)
 

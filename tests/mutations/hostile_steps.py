@@ -159,6 +159,20 @@ def _lock(step: str, old: str) -> Mutation:
 
 
 _LOCK = (
+    Mutation(
+        "query: a file is proved before DuckDB reads it",
+        "query.py",
+        "        for _ in pool.map(_StoredFile.prove, files.values()):",
+        "        for _ in pool.map(_StoredFile.prove, []):",
+        (f"{_FILES}::test_any_altered_file_is_found_at_once",),
+    ),
+    Mutation(
+        "query: no stored secrets",
+        "query.py",
+        '    "allow_persistent_secrets": "false",\n',
+        "",
+        (f"{_FILES}::test_no_secrets_are_stored_or_listed",),
+    ),
     _lock("no other file", '    "SET enable_external_access = false",\n'),
     _lock("settings are locked", '    "SET lock_configuration = true",\n'),
     _lock("no folder to spill to", '    "temp_directory": "",\n'),

@@ -74,6 +74,22 @@ def test_an_altered_file(client: Any, change: Callable[[bytes], bytes]) -> None:
         client.manager.sql("SELECT count(*) FROM here")
 
 
+@LOCAL
+def test_any_altered_file_is_found_at_once(client: Any) -> None:
+    """DuckDB opens the first when it makes a relation, and the others when rows are fetched."""
+    table = fill(client)
+    table.insert(*specs.rows(range(100, 200)))
+    client.flush()
+    assert len(stored(client)) == 2
+    for path in stored(client):
+        file = Path(volume(client).store.local_path(path))
+        good = file.read_bytes()
+        file.write_bytes(flip(good))
+        with pytest.raises(CorruptStoreError, match=re.escape(path)):
+            client.manager.sql("SELECT * FROM here")
+        file.write_bytes(good)
+
+
 @EVERYWHERE
 def test_a_missing_file(client: Any) -> None:
     fill(client)
@@ -335,6 +351,22 @@ def test_queries_reach_nothing_else(
     assert not out.exists()
     assert os.listdir(spilt) == ["secret.csv"]
     assert client.manager.sql("SELECT count(*) FROM here").fetchall() == [(100,)]
+
+
+@pytest.mark.parametrize("client", ["arrow-root-local"], indirect=True)
+def test_no_secrets_are_stored_or_listed(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB keeps them below the home of whoever asks."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with duckdb.connect() as connection:
+        connection.execute("CREATE PERSISTENT SECRET hidden (TYPE http, BEARER_TOKEN 'x')")
+    assert list(tmp_path.rglob("hidden.duckdb_secret"))
+    fill(client)
+    assert client.manager.sql("SELECT name FROM duckdb_secrets()").fetchall() == []
+    assert client.manager.sql(
+        "CREATE SECRET mine (TYPE http); SELECT name FROM duckdb_secrets()"
+    ).fetchall() == [("mine",)]
 
 
 @pytest.mark.parametrize("client", ["arrow-root-local"], indirect=True)
