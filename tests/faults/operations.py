@@ -55,6 +55,15 @@ def _several(client: Subject) -> None:
         t.replace(*rows([10, 11, 12]))
 
 
+def _move(client: Subject) -> None:
+    """Take all rows of one table into the other, as an adoption does."""
+    t, u = client.manager["t"], client.manager["u"]
+    with client.transaction():
+        found = [dict(found) for found in t.fetch()]
+        u.insert(*found)
+        t.delete(["id"], *({"id": each["id"]} for each in found))
+
+
 _WRITES = {
     "insert": Operation(
         _prepare, lambda c: c.manager["t"].insert(row(10)), state([*_BEFORE, row(10)]), repeatable=False
@@ -89,6 +98,7 @@ _WRITES = {
     "two tables": Operation(
         _prepare, _several, state([row(1, "new"), row(3, "new"), *rows([10, 11, 12])], rows([1, 2, 3]))
     ),
+    "move": Operation(_prepare, _move, state([], _BEFORE)),
     "compact": Operation(_prepare_compact, lambda c: ours(c).compact(), state(_COMPACT)),
     "vacuum": Operation(
         _prepare_vacuum, lambda c: ours(c).vacuum(retention=600), state([*_COMPACT, row(8)]), later=True

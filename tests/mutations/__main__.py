@@ -57,7 +57,7 @@ def copy_tree(target: Path) -> Path:
     return target
 
 
-def run_tests(tree: Path, tests: Sequence[str], only: str) -> tuple[int, str]:
+def run_tests(tree: Path, tests: Sequence[str], only: str, seconds: float = _SECONDS) -> tuple[int, str]:
     """Return pytest's exit status and its report of some tests of a tree."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "--timeout=120"]
     command += ["-p", "no:cacheprovider", *(["-k", only] if only else [])]
@@ -69,7 +69,7 @@ def run_tests(tree: Path, tests: Sequence[str], only: str) -> tuple[int, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=_SECONDS,
+        timeout=seconds,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
@@ -96,7 +96,7 @@ def check_unchanged(tree: Path, mutations: Sequence[Mutation]) -> None:
     """Make sure that the tests pass as long as nothing is taken out."""
     for only in dict.fromkeys(mutation.only for mutation in mutations):
         tests = dict.fromkeys(t for mutation in mutations if mutation.only == only for t in mutation.tests)
-        status, report = run_tests(tree, list(tests), only)
+        status, report = run_tests(tree, list(tests), only, _SECONDS * len(mutations))
         if status:
             raise UnchangedError(f"the tests fail without a mutation ({status}):\n{report[-2000:]}")
 
