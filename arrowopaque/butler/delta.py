@@ -141,11 +141,15 @@ class RegistryTable:
 
     def split(self, rows: list[Row]) -> tuple[list[Row], dict[Key, int], str | None]:
         """Return D, T and C's manifest of what the statements read."""
-        delta = [row[3:] for row in rows if row[0] == 0]
-        buried = [row for row in rows if row[0] == 1]
-        manifest = next((row[2] for row in rows if row[0] == 2), None)
-        keys = [tuple(row[3 + at] for at in self.spec.key_positions) for row in buried]
-        stamps = [row[1] for row in buried]
+        delta, keys, stamps, manifest = [], [], [], None
+        for row in rows:
+            if row[0] == 0:
+                delta.append(row[3:])
+            elif row[0] == 1:
+                keys.append(tuple([row[3 + at] for at in self.spec.key_positions]))
+                stamps.append(row[1])
+            else:
+                manifest = row[2]
         tombstones = dict(zip(convert_rows(keys, self.sql.key_from_driver), stamps, strict=True))
         return convert_rows(delta, self.sql.from_driver), tombstones, manifest or None
 
@@ -153,7 +157,7 @@ class RegistryTable:
         """Return D and T, at least as far as ``where`` goes, and C, at one
         moment.
         """
-        count = max((len(term.values) for term in where if isinstance(term, In)), default=0)
+        count = max([len(term.values) for term in where if isinstance(term, In)], default=0)
         if count > _MANY:
             rows = cursor.execute(*self.sql.read_small(self.name, min(count, _ALL))).rows()
             if rows:

@@ -22,7 +22,7 @@ __all__ = [
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from typing import Any, Protocol
 
 import sqlalchemy
@@ -38,7 +38,7 @@ class _DriverCursor(Protocol):
     def close(self) -> None: ...
 
 
-class Cursor:
+class Cursor(AbstractContextManager["Cursor"]):
     """The driver's cursor, raising SQLAlchemy's exceptions.
 
     Statements may hold several commands on PostgreSQL; `rows` are those of
@@ -129,9 +129,13 @@ class Cursor:
 
     def close(self) -> None:
         """Release the driver's cursor."""
-        with suppress(self._error):
-            # Its connection may be closed already.
+        try:
             self._cursor.close()
+        except self._error:
+            pass  # Its connection is closed already.
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def _sqlalchemy_error(
@@ -171,12 +175,10 @@ def _cursor(connection: Any, dialect: sqlalchemy.Dialect) -> _DriverCursor:
         import psycopg
 
         return psycopg.ClientCursor(connection.dbapi_connection)  # type: ignore[return-value]  # a wider protocol
-    cursor: _DriverCursor = connection.cursor()
-    return cursor
+    return connection.cursor()  # type: ignore[no-any-return]  # any driver's
 
 
-@contextmanager
-def reading(db: Database) -> Iterator[Cursor]:
+def reading(db: Database) -> AbstractContextManager[Cursor]:
     """Give a cursor for reading, in the caller's transaction if there is one.
 
     Unlike a SQLAlchemy statement it begins none: a read inside
@@ -184,13 +186,13 @@ def reading(db: Database) -> Iterator[Cursor]:
     read on SQLite does not take the write lock.
     """
     session = db._session_connection
-    owner: _Owner = _pooled_connection(db) if session is None else session
-    try:
-        with closing(Cursor(owner, db._engine.dialect)) as cursor:
-            yield cursor
-    finally:
-        if session is None:
-            owner.close()
+    return _reading_by_itself(db) if session is None else Cursor(session, db._engine.dialect)
+
+
+@contextmanager
+def _reading_by_itself(db: Database) -> Iterator[Cursor]:
+    with closing(_pooled_connection(db)) as connection, Cursor(connection, db._engine.dialect) as cursor:
+        yield cursor
 
 
 @contextmanager
@@ -205,12 +207,12 @@ def reading_at_one_moment(db: Database) -> Iterator[Cursor]:
         with reading(db) as cursor:
             yield cursor
         return
-    connection, dialect = _pooled_connection(db), db._engine.dialect
-    try:
+    dialect = db._engine.dialect
+    with closing(_pooled_connection(db)) as connection:
         raw: Any = connection.dbapi_connection
         # An in-memory SQLite has one connection, perhaps in a clone's transaction.
         is_shared = dialect.name == "sqlite" and raw.in_transaction
-        with closing(Cursor(connection, dialect)) as cursor:
+        with Cursor(connection, dialect) as cursor:
             try:
                 if not is_shared:
                     cursor.execute(_ONE_MOMENT[dialect.name])
@@ -218,8 +220,6 @@ def reading_at_one_moment(db: Database) -> Iterator[Cursor]:
             finally:
                 if not is_shared and connection.is_valid:
                     connection.rollback()
-    finally:
-        connection.close()
 
 
 _ONE_MOMENT = {
@@ -228,22 +228,22 @@ _ONE_MOMENT = {
 }
 
 
-@contextmanager
-def writing(db: Database, *, interrupting: bool = False) -> Iterator[Cursor]:
+def writing(db: Database, *, interrupting: bool = False) -> AbstractContextManager[Cursor]:
     """Give a cursor inside the caller's transaction, or inside one of its own
     that commits at the end.
     """
-    with _connected(db, interrupting) as (is_new, connection):
-        with closing(Cursor(connection, db._engine.dialect, nested=not is_new)) as cursor:
-            yield cursor
-
-
-def _connected(db: Database, interrupting: bool) -> AbstractContextManager[tuple[bool, Any]]:
     session = db._session_connection
     if session is None or interrupting or not session.in_transaction() or session.in_nested_transaction():
-        return db._transaction(interrupting=interrupting)
+        return _transaction(db, interrupting)
     # Here the host would do nothing, in a third of the time of a small insert.
-    return nullcontext((False, session))
+    return Cursor(session, db._engine.dialect, nested=True)
+
+
+@contextmanager
+def _transaction(db: Database, interrupting: bool) -> Iterator[Cursor]:
+    with db._transaction(interrupting=interrupting) as (is_new, connection):
+        with Cursor(connection, db._engine.dialect, nested=not is_new) as cursor:
+            yield cursor
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import sqlalchemy
 
 from arrowopaque.butler.ddl import STAMP
 from arrowopaque.butler.host import Cursor
-from arrowopaque.butler.sql import TO_DRIVER, Dialect, Row, convert_rows
+from arrowopaque.butler.sql import Dialect, Row, convert_row, convert_rows
 from arrowopaque.format.spec import Column, ColumnKind
-from arrowopaque.format.where import Prefix, Term
+from arrowopaque.format.where import In
 
 _PG_TYPES = {
     ColumnKind.STRING: "TEXT",
@@ -50,16 +50,16 @@ class Postgres(Dialect):
     def _typed_null(self, name: str) -> str:
         return f"NULL::{name}"
 
-    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
-        """See `Dialect`."""
+    def _starts(self, column: str, prefix: str) -> tuple[str, list[Any]]:
+        return f"starts_with({column}, %s)", [prefix]
+
+    def _any_of(self, term: In) -> tuple[str, list[Any]] | None:
         column = self.quoted[term.column]
-        if isinstance(term, Prefix):
-            return f"starts_with({column}, %s)", [term.prefix]
         kind = self.spec.by_name[term.column].kind
-        convert = TO_DRIVER.get(kind)
+        convert = self._to_driver[term.column]
         values = list(term.values) if convert is None else [convert(value) for value in term.values]
         if len(values) == 1:
-            rendered, parameters = f"{column} = CAST(%s AS {_PG_TYPES[kind]})", values
+            rendered, parameters = self._equal[term.column], values
         else:
             rendered, parameters = f"{column} = ANY(%s::{_PG_TYPES[kind]}[])", [values]
         return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters
@@ -91,7 +91,7 @@ class Postgres(Dialect):
             return "; ".join([f"INSERT INTO {self.names.delta} DEFAULT VALUES{conflict}"] * len(rows)), []
         columns = self._column_list(names)
         if len(rows) == 1:
-            (row,) = convert_rows(rows, self.to_driver(names))
+            row = convert_row(rows[0], self.to_driver(names))
             marks = ", ".join(self._cast(name) for name in names)
             return f"INSERT INTO {self.names.delta} ({columns}) VALUES ({marks}){conflict}", list(row)
         arrays, parameters = self._unnest(names, rows)

@@ -18,7 +18,7 @@ from typing import Any
 from arrowopaque.butler.ddl import STAMP
 from arrowopaque.butler.host import Cursor
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
-from arrowopaque.format.where import Term
+from arrowopaque.format.where import In, Prefix, Term
 
 Row = tuple[Any, ...]
 Convert = Callable[[Any], Any]
@@ -55,11 +55,21 @@ _FROM_DRIVER: dict[ColumnKind, Convert] = {
 }
 
 
+def convert_row(row: Row, converts: Sequence[Convert | None]) -> Row:
+    """Return one row with each column converted."""
+    return tuple(
+        [
+            value if convert is None or value is None else convert(value)
+            for value, convert in zip(row, converts, strict=True)
+        ]
+    )
+
+
 def convert_rows(rows: Iterable[Row], converts: Sequence[Convert | None]) -> list[Row]:
     """Return rows with each column converted."""
     rows = list(rows)
-    if not rows:
-        return []
+    if len(rows) < 2:
+        return [convert_row(row, converts) for row in rows]
     by_column = []
     for values, convert in zip(zip(*rows, strict=True), converts, strict=True):
         by_column.append(
@@ -90,12 +100,15 @@ class Dialect(ABC):
         self.quoted = {name: quote(name) for name in (*spec.names, STAMP)}
         self.from_driver = [_FROM_DRIVER.get(column.kind) for column in spec.columns]
         self.key_from_driver = [_FROM_DRIVER.get(spec.by_name[name].kind) for name in spec.primary_key]
+        self._to_driver = {column.name: TO_DRIVER.get(column.kind) for column in spec.columns}
+        self._equal = {name: f"{self.quoted[name]} = {self._cast(name)}" for name in spec.names}
         self._delta_select = self._select(0, spec.names)
         self._tombstone_select = self._select(1, spec.primary_key) if spec.primary_key else ""
+        self._catalog_select = self._select_catalog()
 
     def to_driver(self, names: Sequence[str]) -> list[Convert | None]:
         """Return what turns stored values into the driver's."""
-        return [TO_DRIVER.get(self.spec.by_name[name].kind) for name in names]
+        return [self._to_driver[name] for name in names]
 
     def _select(self, tag: int, kept: Sequence[str]) -> str:
         columns = ", ".join(
@@ -107,7 +120,7 @@ class Dialect(ABC):
         source = self.names.delta if tag == 0 else self.names.tombstones
         return f"SELECT {tag}, {stamp}, {self._typed_null('TEXT')}, {columns} FROM {source}"
 
-    def _catalog_select(self) -> str:
+    def _select_catalog(self) -> str:
         columns = ", ".join(self._null(column) for column in self.spec.columns)
         return (
             f"SELECT 2, fence, manifest, {columns} FROM {self.names.catalog} WHERE table_name = {self.mark}"
@@ -119,9 +132,22 @@ class Dialect(ABC):
     @abstractmethod
     def _typed_null(self, name: str) -> str: ...
 
-    @abstractmethod
     def condition(self, term: Term) -> tuple[str, list[Any]] | None:
         """Return a term as SQL; `None` if it must be checked outside."""
+        if isinstance(term, Prefix):
+            return self._starts(self.quoted[term.column], term.prefix)
+        if term.null or len(term.values) != 1:
+            return self._any_of(term)
+        convert = self._to_driver[term.column]
+        (value,) = term.values if convert is None else map(convert, term.values)
+        return self._equal[term.column], [value]
+
+    @abstractmethod
+    def _starts(self, column: str, prefix: str) -> tuple[str, list[Any]]: ...
+
+    @abstractmethod
+    def _any_of(self, term: In) -> tuple[str, list[Any]] | None:
+        """Return a term of several values, or NULL, as SQL."""
 
     def conditions(self, terms: Iterable[Term]) -> tuple[str, list[Any]]:
         """Return the WHERE clause of those terms that SQL can check."""
@@ -142,7 +168,7 @@ class Dialect(ABC):
             key_clause, key_parameters = self.conditions(keys)
             parts.append(self._tombstone_select + key_clause)
             parameters += key_parameters
-        parts.append(self._catalog_select())
+        parts.append(self._catalog_select)
         return " UNION ALL ".join(parts), [*parameters, table]
 
     def read_small(self, table: str, limit: int) -> tuple[str, list[Any]]:
@@ -155,25 +181,25 @@ class Dialect(ABC):
         parts = [f"{self._delta_select} WHERE {small}"]
         if self.spec.primary_key:
             parts.append(f"{self._tombstone_select} WHERE {small}")
-        parts.append(f"{self._catalog_select()} AND {small}")
+        parts.append(f"{self._catalog_select} AND {small}")
         return " UNION ALL ".join(parts), [table]
 
     def current(self, table: str) -> tuple[str, list[Any]]:
         """Return the statement that reads C alone."""
-        return self._catalog_select(), [table]
+        return self._catalog_select, [table]
 
     def read_some(self, table: str, limit: int) -> tuple[str, list[Any]]:
         """Return the statement that reads some of D, and all of T and C."""
         order = ", ".join(self.quoted[name] for name in self.spec.primary_key)
         some = f"SELECT * FROM ({self._delta_select} ORDER BY {order} LIMIT {int(limit)}) AS d"
-        return f"{some} UNION ALL {self._tombstone_select} UNION ALL {self._catalog_select()}", [table]
+        return f"{some} UNION ALL {self._tombstone_select} UNION ALL {self._catalog_select}", [table]
 
     def state(self, table: str, where: Sequence[Term]) -> tuple[str, list[Any]]:
         """Return the statement that reads C and T, after taking D's small
         lock.
         """
         clause, parameters = self.conditions(where)
-        body = f"{self._tombstone_select}{clause} UNION ALL {self._catalog_select()}"
+        body = f"{self._tombstone_select}{clause} UNION ALL {self._catalog_select}"
         return self.small_lock() + body, [*parameters, table]
 
     @abstractmethod

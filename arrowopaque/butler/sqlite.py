@@ -11,9 +11,9 @@ from typing import Any
 
 from arrowopaque.butler.ddl import STAMP
 from arrowopaque.butler.host import Cursor
-from arrowopaque.butler.sql import TO_DRIVER, Dialect, Row, convert_rows
+from arrowopaque.butler.sql import Dialect, Row, convert_rows
 from arrowopaque.format.spec import Column, ColumnKind
-from arrowopaque.format.where import Prefix, Term
+from arrowopaque.format.where import In
 
 
 class Sqlite(Dialect):
@@ -32,23 +32,22 @@ class Sqlite(Dialect):
     def _typed_null(self, name: str) -> str:
         return "NULL"
 
-    def condition(self, term: Term) -> tuple[str, list[Any]] | None:
-        """See `Dialect`."""
+    def _starts(self, column: str, prefix: str) -> tuple[str, list[Any]]:
+        return f"substr({column}, 1, ?) = ?", [len(prefix), prefix]
+
+    def _any_of(self, term: In) -> tuple[str, list[Any]] | None:
         column = self.quoted[term.column]
-        if isinstance(term, Prefix):
-            return f"substr({column}, 1, ?) = ?", [len(term.prefix), term.prefix]
         kind = self.spec.by_name[term.column].kind
         values = list(term.values)
         if term.null and not values:
             return f"{column} IS NULL", []
         if kind not in self._IN_JSON or any(isinstance(value, str) and "\0" in value for value in values):
-            if len(values) != 1 or term.null:
-                return None
-        convert = TO_DRIVER.get(kind)
+            return None
+        convert = self._to_driver[term.column]
         if convert is not None:
             values = [convert(value) for value in values]
         if len(values) == 1:
-            rendered, parameters = f"{column} = ?", values
+            rendered, parameters = self._equal[term.column], values
         else:
             rendered, parameters = f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(values)]
         return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters

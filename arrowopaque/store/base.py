@@ -6,6 +6,7 @@ __all__ = ["Base", "Hits", "Match", "choose_path", "hits_of", "live_only", "load
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -93,9 +94,15 @@ class Base:
         self._ends = [
             (decode_leading(spec, file.min[0]), decode_leading(spec, file.max[0])) for file in self.files
         ]
-        self._least = self._leading([least for least, _ in self._ends])
-        self._most = self._leading([most for _, most in self._ends])
         self._opened: dict[str, SortedFile] = {}
+
+    @cached_property
+    def _least(self) -> npt.NDArray[Any]:
+        return self._leading([least for least, _ in self._ends])
+
+    @cached_property
+    def _most(self) -> npt.NDArray[Any]:
+        return self._leading([most for _, most in self._ends])
 
     def _leading(self, values: list[Any]) -> npt.NDArray[Any]:
         if not self.spec.primary_key:
@@ -206,12 +213,12 @@ class Base:
         leading = {given[0] for given in keys} - {None}
         return {row for value in leading for row in self.rows_with(key, value, key)}.intersection(keys)
 
-    def _files_with(self, value: Any) -> Iterator[DataFile]:
+    def _files_with(self, value: Any) -> list[DataFile]:
         if len(self.files) <= _FEW:
             ends = zip(self.files, self._ends, strict=True)
-            return (file for file, (low, high) in ends if low <= value <= high)
+            return [file for file, (low, high) in ends if low <= value <= high]
         inside = (self._least <= value) & (self._most >= value)
-        return (self.files[i] for i in np.flatnonzero(inside))
+        return [self.files[i] for i in np.flatnonzero(inside)]
 
     def _bounds_of(self, term: Term) -> tuple[Any, Any, npt.NDArray[Any] | None]:
         if isinstance(term, Prefix):

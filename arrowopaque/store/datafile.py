@@ -4,9 +4,9 @@ from __future__ import annotations
 
 __all__ = ["Positions", "SortedFile", "comparable", "distinct", "same_values"]
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,28 @@ def distinct(array: pa.Array) -> npt.NDArray[Any]:
     return np.unique(comparable(array.drop_null()))
 
 
+class _Bounds(NamedTuple):
+    """Ends of each row group's leading column: for many values at once, and
+    for one.
+    """
+
+    first: npt.NDArray[Any]
+    last: npt.NDArray[Any]
+    least: list[Any]
+    greatest: list[Any]
+
+
+_OBJECT_BYTES = 64
+"""Bytes of memory for each value that is an object of Python's, besides its
+content.
+"""
+
+
+def _kept_bytes(array: pa.Array, *, as_objects: bool) -> int:
+    """Return the memory that a column takes once it is unpacked."""
+    return int(array.nbytes) + (_OBJECT_BYTES * len(array) if as_objects else 0)
+
+
 class SortedFile:
     """A data file or an index file, sorted by its first ``leading`` column.
 
@@ -82,21 +104,21 @@ class SortedFile:
         self._leading = entry.columns[0] if isinstance(entry, IndexFile) else spec.primary_key[0]
         self._kind = spec.by_name[self._leading].arrow_type
         self._cache = volume.cache
-        self._ordered: set[int] = set()
 
     def _corrupt(self, reason: str) -> CorruptStoreError:
         place = f"{self._store.uri}/{self.entry.path}"
         return CorruptStoreError(f"data file {place}: {reason}; restore it from a copy")
 
-    def _bounds(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-        def make() -> tuple[tuple[Any, Any] | str, int]:
+    def _bounds(self) -> _Bounds | None:
+        def make() -> tuple[_Bounds | str, int]:
             known = self.object.bounds(self._kind)
             if known is None:
                 return "unknown", 8
             arrays = comparable(known[0]), comparable(known[1])
             if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
                 raise self._corrupt(f"by its bounds it is not in the order of {self._leading!r}")
-            return arrays, sum(array.nbytes for array in arrays)
+            bounds = _Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
+            return bounds, sum(_kept_bytes(array, as_objects=True) for array in known)
 
         found = self._cache.load((self.entry.path, "bounds"), make)
         return None if isinstance(found, str) else found
@@ -113,38 +135,35 @@ class SortedFile:
         bounds = self._bounds()
         if (keys[:-1] > keys[1:]).any():
             raise self._corrupt(f"row group {group} is not in the order of {self._leading!r}")
-        if bounds is not None and (bounds[0][group] > keys[0] or keys[-1] > bounds[1][group]):
+        if bounds is not None and (bounds.first[group] > keys[0] or keys[-1] > bounds.last[group]):
             raise self._corrupt(
                 f"the bounds of row group {group} are not those of its column {self._leading!r}"
             )
-        self._ordered.add(group)
 
     def _keys(self, groups: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Yield the sorted leading column of row groups."""
-        arrays = self.object.columns(groups, [self._leading])
-        for group in groups:
-            array = arrays[group, self._leading]
+        """Yield the sorted leading column of row groups, checked and cached."""
+        known = {group: self._cache.get((self.entry.path, "keys", group)) for group in groups}
+        missing = [group for group, keys in known.items() if keys is None]
+        arrays = self.object.columns(missing, [self._leading]) if missing else {}
+        for group, keys in known.items():
+            yield group, self._sorted(group, arrays[group, self._leading]) if keys is None else keys
 
-            def make(array: pa.Array = array) -> tuple[npt.NDArray[Any], int]:
-                keys = comparable(array)
-                return keys, keys.nbytes
-
-            if array.null_count:
-                raise self._corrupt(f"row group {group} has NULL in column {self._leading!r}")
-            if pa.types.is_fixed_size_binary(array.type) or pa.types.is_integer(array.type):
-                keys = comparable(array)
-            else:
-                keys = self._cache.load((self.entry.path, group, "comparable"), make)
-            if group not in self._ordered:
-                self._check_order(group, keys)
-            yield group, keys
+    def _sorted(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
+        if array.null_count:
+            raise self._corrupt(f"row group {group} has NULL in column {self._leading!r}")
+        keys = comparable(array)
+        self._check_order(group, keys)
+        self._cache.put(
+            (self.entry.path, "keys", group), keys, _kept_bytes(array, as_objects=keys.dtype == object)
+        )
+        return keys
 
     def _groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
         bounds = self._bounds()
         if bounds is None:
             return list(range(self.object.groups))
-        first = np.searchsorted(wanted, bounds[0], "left")
-        last = np.searchsorted(wanted, bounds[1], "right")
+        first = np.searchsorted(wanted, bounds.first, "left")
+        last = np.searchsorted(wanted, bounds.last, "right")
         return [int(group) for group in np.flatnonzero(first < last)]
 
     def locate(self, wanted: npt.NDArray[Any]) -> Positions:
@@ -169,9 +188,7 @@ class SortedFile:
         """
         bounds, groups = self._bounds(), range(self.object.groups)
         if bounds is not None:
-            groups = range(
-                int(bounds[1].searchsorted(value, "left")), int(bounds[0].searchsorted(value, "right"))
-            )
+            groups = range(bisect_left(bounds.greatest, value), bisect_right(bounds.least, value))
         deleted = self.deleted()
         for group, keys in self._keys(groups):
             for at in range(int(keys.searchsorted(value, "left")), int(keys.searchsorted(value, "right"))):
@@ -197,9 +214,9 @@ class SortedFile:
         bounds = self._bounds()
         groups = range(self.object.groups)
         if bounds is not None:
-            inside = bounds[1] >= ends[0]
+            inside = bounds.last >= ends[0]
             if ends[1] is not None:
-                inside &= bounds[0] < ends[1]
+                inside &= bounds.first < ends[1]
             groups = [int(group) for group in np.flatnonzero(inside)]  # type: ignore[assignment]  # a range until here
         offsets = self.object.offsets
         found = []

@@ -223,11 +223,11 @@ class ParquetObject:
 
     def group(self, group: int, names: Sequence[str]) -> list[pa.Array]:
         """Return decoded columns of one row group, cached."""
-        path, cache = self.entry.path, self._cache
-        arrays = [cache.get((path, group, name)) for name in names]
-        if any(array is None for array in arrays):
+        path = self.entry.path
+        arrays = self._cache.get_all([(path, group, name) for name in names])
+        if arrays is None:
             found = self.columns([group], names)
-            return [found[group, name] for name in names]
+            arrays = [found[group, name] for name in names]
         return arrays
 
     def columns(self, groups: Sequence[int], names: Sequence[str]) -> dict[tuple[int, str], pa.Array]:

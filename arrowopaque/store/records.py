@@ -105,14 +105,19 @@ class Records:
         if not data:
             return
         try:
-            names = self._values.columns_of(data)
-            call = Call(names, self._values.stored_columns(data, names), len(data))
+            call = self._call(data)
         except RejectedValueError as err:
             self._backend.refuse(mode, data, err)
         undo = None if transaction is None else self._backend.undo(call)
         self._backend.write(mode, call)
         if undo is not None:
             transaction.registerUndo(f"{mode.value} {len(data)} rows of {self.name}", undo)
+
+    def _call(self, data: Sequence[Any]) -> Call:
+        names = self._values.columns_of(data)
+        if len(data) == 1:
+            return Call.of_rows(names, [self._values.stored_row(data[0], names)])
+        return Call(names, self._values.stored_columns(data, names), len(data))
 
     def insert_arrow(self, table: pa.Table) -> None:
         """Insert the rows of an Arrow table; absent columns are NULL.

@@ -25,9 +25,9 @@ _caches: weakref.WeakValueDictionary[tuple[str, str], Cache] = weakref.WeakValue
 _caches_lock = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Volume:
-    """One root, opened."""
+    """One root, opened; equal to itself alone."""
 
     store: ObjectStore
     cache: Cache

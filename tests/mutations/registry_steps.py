@@ -25,8 +25,8 @@ READS = (
     Mutation(
         "a flush reads D, T and C in one statement",
         "butler/sql.py",
-        'return f"{some} UNION ALL {self._tombstone_select} UNION ALL {self._catalog_select()}", [table]',
-        'return f"{some} UNION ALL {self._catalog_select()}", [table]',
+        'return f"{some} UNION ALL {self._tombstone_select} UNION ALL {self._catalog_select}", [table]',
+        'return f"{some} UNION ALL {self._catalog_select}", [table]',
         ("protocol/test_registry_flush.py::test_rows_that_change_between_the_phases",),
         "changed",
     ),
