@@ -51,10 +51,11 @@ class VolumeSource:
 
     def get(self, db: Database) -> Volume:
         """Return the store."""
-        with self._lock:
-            if self._volume is None:
-                self._volume = open_registry_volume(db, self.tables, self._options)
-            return self._volume
+        volume = self._volume
+        if volume is None:
+            with self._lock:
+                volume = self._volume = self._volume or open_registry_volume(db, self.tables, self._options)
+        return volume
 
 
 @dataclass(frozen=True, slots=True)

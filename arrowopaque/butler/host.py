@@ -73,7 +73,8 @@ class Cursor(AbstractContextManager["Cursor"]):
                 # Without parameters PostgreSQL's drivers leave doubled percent signs alone.
                 doubled = self._dialect.name == "postgresql"
                 self._cursor.execute(statement.replace("%%", "%") if doubled else statement)
-            self._last_result()
+            if self._dialect.driver == "psycopg":
+                self._last_result()
         except self._error as err:
             raise self._translated(statement, parameters, err) from err
         self.succeeded += 1
@@ -107,9 +108,8 @@ class Cursor(AbstractContextManager["Cursor"]):
 
     def _last_result(self) -> None:
         # psycopg 3 keeps the results of all commands of a statement.
-        if self._dialect.driver == "psycopg":
-            while self._cursor.nextset():  # type: ignore[attr-defined]  # only psycopg 3 has it
-                pass
+        while self._cursor.nextset():  # type: ignore[attr-defined]  # only psycopg 3 has it
+            pass
 
     def _translated(self, statement: str, parameters: Any, err: Exception) -> BaseException:
         is_lost = self._dialect.is_disconnect(err, self._raw, self._cursor)  # type: ignore[arg-type]  # any driver's

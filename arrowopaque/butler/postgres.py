@@ -84,7 +84,7 @@ class Postgres(Dialect):
         return True
 
     def insert_statement(
-        self, names: Sequence[str], rows: list[Row], conflict: str = ""
+        self, names: Sequence[str], rows: Sequence[Row], conflict: str = ""
     ) -> tuple[str, list[Any]]:
         """Return one statement that inserts stored rows into D."""
         if not names:
@@ -97,11 +97,11 @@ class Postgres(Dialect):
         arrays, parameters = self._unnest(names, rows)
         return f"INSERT INTO {self.names.delta} ({columns}) SELECT * FROM {arrays}{conflict}", parameters
 
-    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
+    def insert(self, cursor: Cursor, names: Sequence[str], rows: Sequence[Row], conflict: str = "") -> None:
         """See `Dialect`."""
         cursor.execute(*self.insert_statement(names, rows, conflict))
 
-    def _unnest(self, names: Sequence[str], rows: list[Row]) -> tuple[str, list[Any]]:
+    def _unnest(self, names: Sequence[str], rows: Sequence[Row]) -> tuple[str, list[Any]]:
         arrays = ", ".join(f"%s::{self._type(name)}[]" for name in names)
         columns = zip(*convert_rows(rows, self.to_driver(names)), strict=True)
         return f"unnest({arrays}) AS v ({self._column_list(names)})", [list(column) for column in columns]

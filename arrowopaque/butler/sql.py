@@ -104,6 +104,7 @@ class Dialect(ABC):
         self._equal = {name: f"{self.quoted[name]} = {self._cast(name)}" for name in spec.names}
         self._delta_select = self._select(0, spec.names)
         self._tombstone_select = self._select(1, spec.primary_key) if spec.primary_key else ""
+        self._state_select = self.small_lock() + self._tombstone_select
         self._catalog_select = self._select_catalog()
 
     def to_driver(self, names: Sequence[str]) -> list[Convert | None]:
@@ -165,9 +166,9 @@ class Dialect(ABC):
         parts = [self._delta_select + clause]
         if self.spec.primary_key:
             keys = [term for term in where if term.column in self.spec.primary_key]
-            key_clause, key_parameters = self.conditions(keys)
-            parts.append(self._tombstone_select + key_clause)
-            parameters += key_parameters
+            of_keys = self.conditions(keys) if len(keys) < len(where) else (clause, parameters)
+            parts.append(self._tombstone_select + of_keys[0])
+            parameters = parameters + of_keys[1]
         parts.append(self._catalog_select)
         return " UNION ALL ".join(parts), [*parameters, table]
 
@@ -199,8 +200,7 @@ class Dialect(ABC):
         lock.
         """
         clause, parameters = self.conditions(where)
-        body = f"{self._tombstone_select}{clause} UNION ALL {self._catalog_select}"
-        return self.small_lock() + body, [*parameters, table]
+        return f"{self._state_select}{clause} UNION ALL {self._catalog_select}", [*parameters, table]
 
     @abstractmethod
     def small_lock(self) -> str:
@@ -213,7 +213,7 @@ class Dialect(ABC):
         """Take D's exclusive lock if nobody makes us wait."""
 
     @abstractmethod
-    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
+    def insert(self, cursor: Cursor, names: Sequence[str], rows: Sequence[Row], conflict: str = "") -> None:
         """Insert stored rows into D; one that fails leaves none behind."""
 
     @abstractmethod
@@ -229,7 +229,7 @@ class Dialect(ABC):
         clause, parameters = self.conditions(terms)
         cursor.execute(f"DELETE FROM {self.names.delta}{clause}", parameters)
 
-    def delete_equal(self, cursor: Cursor, names: Sequence[str], rows: list[Row]) -> None:
+    def delete_equal(self, cursor: Cursor, names: Sequence[str], rows: Sequence[Row]) -> None:
         """Delete rows of D that equal one of ``rows`` in the columns
         ``names``.
         """

@@ -11,7 +11,7 @@ from typing import Any
 
 from arrowopaque.butler.ddl import STAMP
 from arrowopaque.butler.host import Cursor
-from arrowopaque.butler.sql import Dialect, Row, convert_rows
+from arrowopaque.butler.sql import Convert, Dialect, Row, convert_row, convert_rows
 from arrowopaque.format.spec import Column, ColumnKind
 from arrowopaque.format.where import In
 
@@ -23,7 +23,7 @@ class Sqlite(Dialect):
     _IN_JSON = frozenset(ColumnKind) - {ColumnKind.FLOAT, ColumnKind.BINARY}
 
     @cached_property
-    def _inserts(self) -> dict[tuple[str, ...], str]:
+    def _inserts(self) -> dict[tuple[str, ...], tuple[str, list[Convert | None]]]:
         return {}
 
     def _null(self, column: Column) -> str:
@@ -60,22 +60,23 @@ class Sqlite(Dialect):
         """See `Dialect`."""
         return True
 
-    def insert(self, cursor: Cursor, names: Sequence[str], rows: list[Row], conflict: str = "") -> None:
+    def insert(self, cursor: Cursor, names: Sequence[str], rows: Sequence[Row], conflict: str = "") -> None:
         """See `Dialect`."""
-        rows = convert_rows(rows, self.to_driver(names)) if names else rows
-        statement = self._insert_text(tuple(names)) + conflict
+        statement, converts = self._insertion(tuple(names))
         if len(rows) == 1:
-            cursor.execute(statement, rows[0])
+            cursor.execute(statement + conflict, convert_row(rows[0], converts))
         else:
-            cursor.executemany(statement, rows)
+            cursor.executemany(statement + conflict, convert_rows(rows, converts) if names else rows)
 
-    def _insert_text(self, names: tuple[str, ...]) -> str:
-        text = self._inserts.get(names)
-        if text is None:
+    def _insertion(self, names: tuple[str, ...]) -> tuple[str, list[Convert | None]]:
+        """Return what inserts some columns: made once, as it is the same for each call."""
+        known = self._inserts.get(names)
+        if known is None:
             marks = ", ".join("?" for _ in names)
             values = f"({self._column_list(names)}) VALUES ({marks})" if names else "DEFAULT VALUES"
-            text = self._inserts[names] = f"INSERT INTO {self.names.delta} {values}"
-        return text
+            known = f"INSERT INTO {self.names.delta} {values}", self.to_driver(names)
+            self._inserts[names] = known
+        return known
 
     def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
         """See `Dialect`."""

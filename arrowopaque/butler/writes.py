@@ -91,12 +91,17 @@ def owners(
 
 
 def _clashing(
-    table: RegistryTable, cursor: Cursor, call: Call, state: tuple[dict[Key, int], str | None]
+    table: RegistryTable,
+    cursor: Cursor,
+    call: Call,
+    keys: Sequence[Key],
+    state: tuple[dict[Key, int], str | None],
 ) -> set[int]:
-    """Return which of the call's rows clash with data files."""
+    """Return which of the call's rows, with these ``keys``, clash with data
+    files.
+    """
     gone, manifest = state
     base = table.base(manifest)
-    keys = call.keys(table.spec.primary_key)
     existing = existing_keys(base, keys, gone)
     clashing = {i for i, key in enumerate(keys) if key in existing}
     for columns, holders in owners(table, cursor, base, call):
@@ -113,7 +118,8 @@ def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
     if not call.has(table.spec.primary_key) or _generates(table, call):
         _insert_generated(table, cursor, call, "")
         return
-    where = leading_term(table.spec, call.keys(table.spec.primary_key))
+    keys = call.keys(table.spec.primary_key)
+    where = leading_term(table.spec, keys)
     sql = table.sql
     with _whole(table, cursor, call.count):
         if isinstance(sql, Postgres):
@@ -124,16 +130,20 @@ def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
             body = state_statement.removeprefix(sql.small_lock())
             both = f"{sql.small_lock()}{statement}; {body}"
             _, gone, manifest = table.split(cursor.execute(both, [*parameters, *state_parameters]).rows())
-            _refuse_clashing(table, cursor, call, (gone, manifest))
+            _refuse_clashing(table, cursor, call, keys, (gone, manifest))
         else:
-            _refuse_clashing(table, cursor, call, table.lock_state(cursor, where))
+            _refuse_clashing(table, cursor, call, keys, table.lock_state(cursor, where))
             sql.insert(cursor, call.names, call.rows)
 
 
 def _refuse_clashing(
-    table: RegistryTable, cursor: Cursor, call: Call, state: tuple[dict[Key, int], str | None]
+    table: RegistryTable,
+    cursor: Cursor,
+    call: Call,
+    keys: Sequence[Key],
+    state: tuple[dict[Key, int], str | None],
 ) -> None:
-    clashing = _clashing(table, cursor, call, state)
+    clashing = _clashing(table, cursor, call, keys, state)
     if clashing:
         clash_error(table, cursor, call.names, call.rows[min(clashing)])
 
@@ -146,8 +156,8 @@ def ensure(table: RegistryTable, cursor: Cursor, call: Call) -> None:
     if not call.has(table.spec.primary_key) or _generates(table, call):
         _insert_generated(table, cursor, call, _DO_NOTHING)
         return
-    where = leading_term(table.spec, call.keys(table.spec.primary_key))
-    clashing = _clashing(table, cursor, call, table.lock_state(cursor, where))
+    keys = call.keys(table.spec.primary_key)
+    clashing = _clashing(table, cursor, call, keys, table.lock_state(cursor, leading_term(table.spec, keys)))
     kept = [
         row
         for i, row in enumerate(call.rows)
@@ -256,7 +266,7 @@ def delete_delta(table: RegistryTable, cursor: Cursor, selection: Selection) -> 
 
 def _generates(table: RegistryTable, call: Call) -> bool:
     """Return whether SQLite would invent keys for NULLs of the call."""
-    if table.dialect != "sqlite" or not _is_rowid(table.spec):
+    if not _is_rowid(table.spec) or table.dialect != "sqlite":
         return False
     return any(key[0] is None for key in call.keys(table.spec.primary_key))
 

@@ -178,7 +178,8 @@ class Base:
         if columns == self.spec.primary_key:
             for entry in self._files_with(value):
                 file = self.open(entry)
-                yield from (file.row(group, at, names) for group, at in file.find(value))
+                for group, at in file.find(value):
+                    yield file.row(group, at, names)
             return
         for entry in self.files:
             yield from self._rows_by_index(entry, columns, value, names)

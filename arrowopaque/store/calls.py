@@ -7,7 +7,6 @@ __all__ = ["Call", "Mode", "Selection"]
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -26,30 +25,52 @@ class Mode(enum.Enum):
     REPLACE = "replace"
 
 
-@dataclass(frozen=True)
 class Call:
-    """The rows of one insert, ensure or replace, in stored form."""
+    """The rows of one insert, ensure or replace, in stored form.
 
-    names: tuple[str, ...]
-    columns: Sequence[Sequence[Any]]
-    """The values of each name."""
-    count: int
-    """How many rows there are, perhaps without any column."""
+    Parameters
+    ----------
+    names
+        The columns that are given.
+    columns
+        The values of each name.
+    count
+        How many rows there are, perhaps without any column.
+    """
+
+    __slots__ = ("_columns", "_rows", "count", "names")
+
+    def __init__(self, names: tuple[str, ...], columns: Sequence[Sequence[Any]], count: int) -> None:
+        self.names = names
+        self.count = count
+        self._columns: Sequence[Sequence[Any]] | None = columns
+        self._rows: Sequence[Row] | None = None
 
     @classmethod
     def of_rows(cls, names: tuple[str, ...], rows: Sequence[Row]) -> Call:
         """Return the call that writes ``rows``."""
-        return cls(names, list(zip(*rows, strict=True)) if rows else [()] * len(names), len(rows))
+        call = cls(names, (), len(rows))
+        call._columns, call._rows = None, rows
+        return call
 
     @classmethod
     def of_table(cls, table: pa.Table, names: tuple[str, ...]) -> Call:
         """Return the call that writes some columns of a table's rows."""
         return cls(names, [table.column(name).to_pylist() for name in names], table.num_rows)
 
-    @cached_property
-    def rows(self) -> list[Row]:
+    @property
+    def rows(self) -> Sequence[Row]:
         """The rows, each with the values of `names`."""
-        return list(zip(*self.columns, strict=True)) if self.names else [()] * self.count
+        if self._rows is None:
+            self._rows = list(zip(*self.columns, strict=True)) if self.names else [()] * self.count
+        return self._rows
+
+    @property
+    def columns(self) -> Sequence[Sequence[Any]]:
+        """The values of each name."""
+        if self._columns is None:
+            self._columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.names)
+        return self._columns
 
     def keys(self, columns: Sequence[str]) -> list[Row]:
         """Return some columns of every row; absent ones are NULL."""
@@ -66,7 +87,7 @@ class Call:
 
     def has(self, columns: Sequence[str]) -> bool:
         """Return whether the rows give all of ``columns``."""
-        return all(name in self.names for name in columns)
+        return {*columns}.issubset(self.names)
 
 
 @dataclass(frozen=True, slots=True)

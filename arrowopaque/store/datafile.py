@@ -142,10 +142,14 @@ class SortedFile:
 
     def _keys(self, groups: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield the sorted leading column of row groups, checked and cached."""
-        known = {group: self._cache.get((self.entry.path, "keys", group)) for group in groups}
-        missing = [group for group, keys in known.items() if keys is None]
-        arrays = self.object.columns(missing, [self._leading]) if missing else {}
-        for group, keys in known.items():
+        path = self.entry.path
+        known = self._cache.get_all([(path, "keys", group) for group in groups])
+        if known is not None:
+            yield from zip(groups, known, strict=True)
+            return
+        arrays = self.object.columns(groups, [self._leading])
+        for group in groups:
+            keys = self._cache.get((path, "keys", group))
             yield group, self._sorted(group, arrays[group, self._leading]) if keys is None else keys
 
     def _sorted(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
@@ -182,18 +186,25 @@ class SortedFile:
                 found.append(_expand(left[hit], count[hit]) + offsets[group])
         return np.concatenate(found) if found else NONE
 
-    def find(self, value: Any) -> Iterator[tuple[int, int]]:
-        """Yield where the leading column is ``value`` and the row is not
+    def find(self, value: Any) -> list[tuple[int, int]]:
+        """Return where the leading column is ``value`` and the row is not
         deleted, as (row group, place in it).
         """
-        bounds, groups = self._bounds(), range(self.object.groups)
-        if bounds is not None:
+        bounds = self._bounds()
+        if bounds is None:
+            groups = range(self.object.groups)
+        else:
             groups = range(bisect_left(bounds.greatest, value), bisect_right(bounds.least, value))
+        found = [
+            (group, at)
+            for group, keys in self._keys(groups)
+            for at in range(int(keys.searchsorted(value, "left")), int(keys.searchsorted(value, "right")))
+        ]
         deleted = self.deleted()
-        for group, keys in self._keys(groups):
-            for at in range(int(keys.searchsorted(value, "left")), int(keys.searchsorted(value, "right"))):
-                if not len(deleted) or not _holds(deleted, self.object.offsets[group] + at):
-                    yield group, at
+        if not len(deleted):
+            return found
+        offsets = self.object.offsets
+        return [(group, at) for group, at in found if not _holds(deleted, offsets[group] + at)]
 
     def row(self, group: int, at: int, names: Sequence[str]) -> tuple[Any, ...]:
         """Return some columns of one row."""

@@ -66,10 +66,7 @@ class Records:
     def __init__(self, name: str, backend: Backend) -> None:
         self.name = name
         self._backend = backend
-
-    @property
-    def _values(self) -> Values:
-        return self._backend.values
+        self._values = backend.values
 
     def insert(self, *data: Any, transaction: Any = None) -> None:
         """Insert rows.
@@ -228,8 +225,7 @@ class Records:
         """Return whether all values have a stored form."""
         try:
             for value in values:
-                if value is not None:
-                    self._values.sought(column, value)
+                self._values.sought(column, value)
         except RejectedValueError:
             return False
         return True
@@ -255,12 +251,13 @@ class Records:
             if stored is not None:
                 terms.append(In(column.name, tuple({*stored} - {None}), null=None in stored))
                 continue
-            if several and not self._can_match(column, given):
+            present = [one for one in given if one is not None]
+            if several and not self._can_match(column, present):
                 # What has no common order the SQL manager refuses, like this.
-                sorted({one for one in given if one is not None})
-            found = {self._sought(column, one) for one in given if one is not None} - {_NOWHERE}
+                sorted({*present})
+            found = {self._sought(column, one) for one in present} - {_NOWHERE}
             # NULL among the values of a list matches NULL, and alone it does too.
-            term = In(column.name, tuple(found), null=any(one is None for one in given))
+            term = In(column.name, tuple(found), null=len(present) < len(given))
             if not term.values and not term.null:
                 return None
             terms.append(term)
