@@ -151,8 +151,11 @@ class RegistryTable:
                 stamps.append(row[1])
             else:
                 manifest = row[2]
-        tombstones = dict(zip(convert_rows(keys, self.sql.key_from_driver), stamps, strict=True))
-        return convert_rows(delta, self.sql.from_driver), tombstones, manifest or None
+        if keys:
+            keys = convert_rows(keys, self.sql.key_from_driver)
+        if delta:
+            delta = convert_rows(delta, self.sql.from_driver)
+        return delta, dict(zip(keys, stamps, strict=True)), manifest or None
 
     def read_state(self, cursor: Cursor, where: Where) -> tuple[list[Row], dict[Key, int], str | None]:
         """Return D and T, at least as far as ``where`` goes, and C, at one

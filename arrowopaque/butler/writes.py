@@ -103,7 +103,7 @@ def _clashing(
     gone, manifest = state
     base = table.base(manifest)
     existing = existing_keys(base, keys, gone)
-    clashing = {i for i, key in enumerate(keys) if key in existing}
+    clashing = {i for i, key in enumerate(keys) if key in existing} if existing else set()
     for columns, holders in owners(table, cursor, base, call):
         values = call.keys(columns)
         clashing |= {i for i, value in enumerate(values) if value in holders}

@@ -174,6 +174,12 @@ class TableSpec(Model):
         return pa.schema([pa.field(c.name, c.exact_type, c.nullable) for c in self.columns])
 
     @cached_property
+    def sorted_by(self) -> dict[str, tuple[str, ...]]:
+        """The column set that is kept sorted by each column first."""
+        leading = [columns for columns in (self.primary_key, *self.lookups) if columns]
+        return {columns[0]: columns for columns in reversed(leading)}
+
+    @cached_property
     def lookups(self) -> tuple[tuple[str, ...], ...]:
         """Column sets other than the primary key that are kept sorted.
 

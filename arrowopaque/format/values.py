@@ -13,6 +13,7 @@ __all__ = ["Codec", "Codecs", "RejectedValueError", "Values", "columnar", "from_
 import math
 import numbers
 import operator
+import sys
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,8 +53,6 @@ def _reject(column: Column, value: Any, reason: str) -> RejectedValueError:
 
 
 def _string(column: Column, value: Any) -> str:
-    if type(value) is str and value.isascii() and (column.length is None or len(value) <= column.length):
-        return value
     if not isinstance(value, str):
         raise _reject(column, value, "needs a str")
     if column.length is not None and len(value) > column.length:
@@ -167,7 +166,20 @@ def to_stored(
         return partial(_encoded, column, codec)
     if nan_is_null and column.kind is ColumnKind.FLOAT:
         return partial(_float_or_null, column)
+    if column.kind in STRINGS:
+        return _string_encoder(column)
     return partial(_CHECKS[column.kind], column)
+
+
+def _string_encoder(column: Column) -> Callable[[Any], str]:
+    longest = sys.maxsize if column.length is None else column.length
+
+    def encode(value: Any) -> str:
+        if type(value) is str and len(value) <= longest and value.isascii():
+            return value
+        return _string(column, value)
+
+    return encode
 
 
 def _encoded(column: Column, codec: Codec, value: Any) -> Any:
@@ -260,6 +272,8 @@ class Values:
                 if not isinstance(row, Mapping):
                     raise RejectedValueError(f"rows must be mappings of column names to values, got {row!r}")
         first = rows[0].keys()
+        if len(rows) == 1 and first == self.spec.by_name.keys():
+            return self.spec.names
         if not first <= self.spec.by_name.keys():
             name = next(name for name in first if name not in self.spec.by_name)
             raise RejectedValueError(f"unknown column {name!r} with value {rows[0][name]!r}")

@@ -67,10 +67,11 @@ def point(spec: TableSpec, where: Where) -> tuple[tuple[str, ...], Sequence[Any]
     """
     if len(where) != 1 or not isinstance(where[0], In) or len(where[0].values) > _FEW:
         return None
-    path = choose_path(spec, where)
-    if path is None or spec.by_name[where[0].column].kind is ColumnKind.FLOAT:
+    columns = spec.sorted_by.get(where[0].column)
+    # NULLs are in no index.
+    if columns is None or where[0].null or spec.by_name[where[0].column].kind is ColumnKind.FLOAT:
         return None
-    return path[1], where[0].values
+    return columns, where[0].values
 
 
 class Base:
@@ -211,8 +212,10 @@ class Base:
         if len(keys) > _FEW or self.spec.columns[self.spec.key_positions[0]].kind is ColumnKind.FLOAT:
             found = self.matching(key, columnar(self.spec.key_schema, keys), key)
             return {row for match in found for row in rows_of(match.rows)}
-        leading = {given[0] for given in keys} - {None}
-        return {row for value in leading for row in self.rows_with(key, value, key)}.intersection(keys)
+        rows: set[Key] = set()
+        for value in {given[0] for given in keys} - {None}:
+            rows.update(self.rows_with(key, value, key))
+        return rows.intersection(keys)
 
     def _files_with(self, value: Any) -> list[DataFile]:
         if len(self.files) <= _FEW:

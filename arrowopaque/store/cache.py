@@ -6,7 +6,7 @@ __all__ = ["Cache"]
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -43,18 +43,6 @@ class Cache:
                 return None
             self._entries.move_to_end(key)
             return entry[0]
-
-    def get_all(self, keys: Sequence[Hashable]) -> list[Any] | None:
-        """Return several values, or `None` if one is absent."""
-        with self._lock:
-            entries, values = self._entries, []
-            for key in keys:
-                entry = entries.get(key)
-                if entry is None:
-                    return None
-                entries.move_to_end(key)
-                values.append(entry[0])
-            return values
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Keep a value of ``size`` bytes, dropping the longest unused ones."""

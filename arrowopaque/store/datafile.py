@@ -142,15 +142,16 @@ class SortedFile:
 
     def _keys(self, groups: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield the sorted leading column of row groups, checked and cached."""
-        path = self.entry.path
-        known = self._cache.get_all([(path, "keys", group) for group in groups])
-        if known is not None:
-            yield from zip(groups, known, strict=True)
-            return
-        arrays = self.object.columns(groups, [self._leading])
-        for group in groups:
-            keys = self._cache.get((path, "keys", group))
+        path, get = self.entry.path, self._cache.get
+        known = [get((path, "keys", group)) for group in groups]
+        missing = [group for group, keys in zip(groups, known, strict=True) if keys is None]
+        arrays = self.object.columns(missing, [self._leading]) if missing else {}
+        for group, keys in zip(groups, known, strict=True):
             yield group, self._sorted(group, arrays[group, self._leading]) if keys is None else keys
+
+    def _keys_of(self, group: int) -> npt.NDArray[Any]:
+        keys: npt.NDArray[Any] | None = self._cache.get((self.entry.path, "keys", group))
+        return self._sorted(group, self.object.column(group, self._leading)) if keys is None else keys
 
     def _sorted(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
         if array.null_count:
@@ -195,13 +196,14 @@ class SortedFile:
             groups = range(self.object.groups)
         else:
             groups = range(bisect_left(bounds.greatest, value), bisect_right(bounds.least, value))
-        found = [
-            (group, at)
-            for group, keys in self._keys(groups)
-            for at in range(int(keys.searchsorted(value, "left")), int(keys.searchsorted(value, "right")))
-        ]
+        found = []
+        for group in groups:
+            keys = self._keys_of(group)
+            start, stop = keys.searchsorted(value, "left"), keys.searchsorted(value, "right")
+            if start < stop:
+                found += [(group, at) for at in range(int(start), int(stop))]
         deleted = self.deleted()
-        if not len(deleted):
+        if not found or not len(deleted):
             return found
         offsets = self.object.offsets
         return [(group, at) for group, at in found if not _holds(deleted, offsets[group] + at)]

@@ -222,12 +222,14 @@ class ParquetObject:
         return self.columns([group], [name])[group, name]
 
     def group(self, group: int, names: Sequence[str]) -> list[pa.Array]:
-        """Return decoded columns of one row group, cached."""
-        path = self.entry.path
-        arrays = self._cache.get_all([(path, group, name) for name in names])
+        """Return decoded columns of one row group, cached together."""
+        key = (self.entry.path, "row", group, tuple(names))
+        arrays = self._cache.get(key)
         if arrays is None:
             found = self.columns([group], names)
             arrays = [found[group, name] for name in names]
+            # Counted again: they may stay here when each by itself is dropped.
+            self._cache.put(key, arrays, sum(array.nbytes + 200 for array in arrays))
         return arrays
 
     def columns(self, groups: Sequence[int], names: Sequence[str]) -> dict[tuple[int, str], pa.Array]:

@@ -200,9 +200,11 @@ class Snapshot:
         key, lead = self.base.spec.key_positions, self.base.spec.positions[columns[0]]
         rows = [row for row in self.rows if row[lead] in values]
         for value in values:
-            for row in self.base.rows_with(columns, value, self.base.spec.names):
-                if not self.buried or tuple(row[i] for i in key) not in self.buried:
-                    rows.append(row)
+            found = self.base.rows_with(columns, value, self.base.spec.names)
+            if self.buried:
+                rows += [row for row in found if tuple([row[i] for i in key]) not in self.buried]
+            else:
+                rows += found
         if len(rows) > 1:
             rows.sort(key=lambda row: [row[i] for i in key])
         return rows
