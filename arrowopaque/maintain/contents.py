@@ -198,7 +198,7 @@ def _index(base: Base, place: Place, data: SortedFile, entry: IndexFile) -> Iter
         return
     if not entry.rows:
         return
-    index, found = base.open_index(entry), []
+    index, found = base.open(entry), []
     said = _Said(index.object, place, columns[0])
     for _, block in index.blocks([*columns, POSITION]):
         yield from said.compare(block)

@@ -55,7 +55,7 @@ def _sources(base: Base, columns: tuple[str, ...]) -> tuple[list[_Sorted], bool]
             index = next(index for index in data.indexes if index.columns[: len(columns)] == columns)
             if not index.rows:
                 continue
-            file = base.open_index(index)
+            file = base.open(index)
         sources.append(_Sorted(number, data, file, file.starts()))
     return sources, by_key
 

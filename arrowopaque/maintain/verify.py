@@ -157,7 +157,7 @@ def _footer(base: Base, entry: DataFile | IndexFile | Deletes) -> Iterator[Findi
     if isinstance(entry, DataFile):
         base.open(entry).object.footer  # noqa: B018  # it is checked when it is loaded
     elif isinstance(entry, IndexFile):
-        base.open_index(entry).object.footer  # noqa: B018
+        base.open(entry).object.footer  # noqa: B018
     yield from ()
 
 

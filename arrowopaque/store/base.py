@@ -115,15 +115,8 @@ class Base:
         """Rows that are not deleted."""
         return self.manifest.rows if self.manifest else 0
 
-    def open(self, file: DataFile) -> SortedFile:
-        """Return a data file for reading."""
-        return self._open(file)
-
-    def open_index(self, index: IndexFile) -> SortedFile:
-        """Return an index file for reading."""
-        return self._open(index)
-
-    def _open(self, entry: DataFile | IndexFile) -> SortedFile:
+    def open(self, entry: DataFile | IndexFile) -> SortedFile:
+        """Return a data file or an index file for reading."""
         file = self._opened.get(entry.path)
         if file is None:
             file = self._opened[entry.path] = SortedFile(self.volume, self.spec, entry)
@@ -191,7 +184,7 @@ class Base:
         index = next(index for index in entry.indexes if index.columns == columns)
         if not index.rows:
             return
-        found, wanted = self.open_index(index), [*names]
+        found, wanted = self.open(index), [*names]
         if columns[0] not in wanted:
             wanted.append(columns[0])
         place = wanted.index(columns[0])
@@ -249,7 +242,7 @@ class Base:
         index = next(index for index in entry.indexes if index.columns == columns)
         if not index.rows:
             return np.empty(0, np.int64)
-        file = self.open_index(index)
+        file = self.open(index)
         at = file.locate(wanted) if wanted is not None else file.locate_range(low, high)
         if not len(at):
             return at
