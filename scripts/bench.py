@@ -7,10 +7,11 @@ over the repeats. ``--help`` names the contenders and the workloads.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,44 @@ from rich.console import Console
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.contenders import Place  # noqa: E402  after the path
+from benchmarks.contenders import CONTENDERS, Place  # noqa: E402  after the path
 from benchmarks.report import as_json, as_markdown  # noqa: E402
-from benchmarks.runner import CONTENDERS, Settings, run_all  # noqa: E402
+from benchmarks.runner import Settings, run_all  # noqa: E402
 from benchmarks.workloads import WORKLOADS  # noqa: E402
 
-DEFAULT = tuple(name for name in CONTENDERS if name not in {"ours-sqlite-s3", "pyiceberg"})
+DEFAULT = tuple(name for name in CONTENDERS if "s3" not in name and name != "pyiceberg")
 
 
-def _services(stack: ExitStack, name: str, folder: Path) -> Place:
-    """Start the server that a contender needs."""
-    from tests.support.postgres import PostgresServer
-    from tests.support.s3server import S3Server
+@dataclass(frozen=True)
+class _Services:
+    """The servers that contenders need, each of its own."""
 
-    folder.mkdir()
-    if "postgres" in name:
-        server = stack.enter_context(PostgresServer())
-        return Place(folder, postgres=server.new_database().url("postgresql+psycopg2"))
-    if "s3" in name:
-        s3 = stack.enter_context(S3Server())
-        os.environ.update(s3.environment)
-        return Place(folder, s3=f"s3://{s3.make_bucket()}/store")
-    return Place(folder)
+    latency: float
+
+    def __call__(self, stack: ExitStack, name: str, folder: Path) -> Place:
+        """Start what a contender needs."""
+        folder.mkdir(parents=True)
+        if "postgres" in name:
+            from tests.support.postgres import PostgresServer
+
+            server = stack.enter_context(PostgresServer())
+            return Place(folder, postgres=server.new_database().url("postgresql+psycopg2"))
+        if "s3" in name:
+            return self._with_s3(stack, folder)
+        return Place(folder)
+
+    def _with_s3(self, stack: ExitStack, folder: Path) -> Place:
+        from benchmarks.counting import CountingS3Server
+
+        server = stack.enter_context(CountingS3Server())
+        server.latency = self.latency
+        bucket = f"s3://{server.make_bucket()}/store"
+        return Place(folder, s3=bucket, environment=server.environment, counts=server.counts)
+
+
+def _chosen(wanted: Sequence[str], skip: Sequence[str]) -> list[str]:
+    found = [name for name in WORKLOADS if not wanted or any(part in name for part in wanted)]
+    return [name for name in found if not any(part in name for part in skip)]
 
 
 @click.command(epilog="Workloads: " + "; ".join(WORKLOADS))
@@ -48,26 +65,31 @@ def _services(stack: ExitStack, name: str, folder: Path) -> Place:
 @click.option("--repeats", default=3, show_default=True, help="Measurements of each workload.")
 @click.option("--singles", default=200, show_default=True, help="Small operations of one measurement.")
 @click.option("--seed", default=1, show_default=True)
+@click.option("--latency", default=0.03, show_default=True, help="Seconds that S3 takes for each request.")
 @click.option("--ids", type=click.Choice(["v4", "v7", "mixed"]), default="v4", show_default=True)
 @click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), help="Repeatable.")
 @click.option("--workload", "wanted", multiple=True, help="Part of a workload's name. Repeatable.")
+@click.option("--skip", multiple=True, help="Part of a workload's name that is not run. Repeatable.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything here.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the table here.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where stores go for the run.")
 def main(
     names: tuple[str, ...],
     wanted: tuple[str, ...],
+    skip: tuple[str, ...],
     json_file: Path | None,
     markdown: Path | None,
     folder: Path | None,
     **sizes: Any,
 ) -> None:
     """Measure arrowopaque beside its peers."""
-    workloads = [name for name in WORKLOADS if not wanted or any(part in name for part in wanted)]
+    workloads = _chosen(wanted, skip)
     settings = Settings(**sizes)
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(dir=folder) as place, console.status("start") as status:
-        results = run_all(Path(place), names or DEFAULT, workloads, settings, _services, status.update)
+        results = run_all(
+            Path(place), names or DEFAULT, workloads, settings, _Services(settings.latency), status.update
+        )
     table = as_markdown(results, workloads)
     click.echo(table, nl=False)
     if markdown:

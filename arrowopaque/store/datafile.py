@@ -28,6 +28,9 @@ Positions = npt.NDArray[np.int64]
 _BLOCK_GROUPS = 16
 """Row groups that a scan reads at once."""
 
+_DENSE = 8
+"""Values sought for each row group from which most are taken to hold one."""
+
 NONE: Positions = np.empty(0, np.int64)
 
 
@@ -119,9 +122,13 @@ class SortedFile:
             )
         self._ordered.add(group)
 
-    def _keys(self, groups: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Yield the sorted leading column of row groups."""
-        arrays = self.object.columns(groups, [self._leading])
+    def _keys(
+        self, groups: Sequence[int], along: Sequence[str] = ()
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield the sorted leading column of row groups; columns ``along``
+        are fetched by the same requests.
+        """
+        arrays = self.object.columns(groups, list(dict.fromkeys([self._leading, *along])))
         for group in groups:
             array = arrays[group, self._leading]
 
@@ -147,13 +154,17 @@ class SortedFile:
         last = np.searchsorted(wanted, bounds[1], "right")
         return [int(group) for group in np.flatnonzero(first < last)]
 
-    def locate(self, wanted: npt.NDArray[Any]) -> Positions:
+    def locate(self, wanted: npt.NDArray[Any], along: Sequence[str] = ()) -> Positions:
         """Return where the leading column has one of ``wanted``, which must
         be ascending and distinct.
+
+        Where that is likely in every row group, the columns ``along`` are
+        fetched at once.
         """
         offsets = self.object.offsets
         found = []
-        for group, keys in self._keys(self._groups_with(wanted)):
+        groups = self._groups_with(wanted)
+        for group, keys in self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()):
             start, stop = wanted.searchsorted(keys[0], "left"), wanted.searchsorted(keys[-1], "right")
             near = wanted[start:stop]
             left = np.searchsorted(keys, near, "left")
@@ -163,9 +174,10 @@ class SortedFile:
                 found.append(_expand(left[hit], count[hit]) + offsets[group])
         return np.concatenate(found) if found else NONE
 
-    def find(self, value: Any) -> Iterator[tuple[int, int]]:
+    def find(self, value: Any, along: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
         """Yield where the leading column is ``value`` and the row is not
-        deleted, as (row group, place in it).
+        deleted, as (row group, place in it); the columns ``along`` are
+        fetched at once.
         """
         bounds, groups = self._bounds(), range(self.object.groups)
         if bounds is not None:
@@ -173,7 +185,7 @@ class SortedFile:
                 int(bounds[1].searchsorted(value, "left")), int(bounds[0].searchsorted(value, "right"))
             )
         deleted = self.deleted()
-        for group, keys in self._keys(groups):
+        for group, keys in self._keys(groups, along):
             for at in range(int(keys.searchsorted(value, "left")), int(keys.searchsorted(value, "right"))):
                 if not len(deleted) or not _holds(deleted, self.object.offsets[group] + at):
                     yield group, at

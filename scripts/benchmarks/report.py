@@ -13,7 +13,7 @@ from benchmarks.workloads import WORKLOADS
 
 _PACKAGES = ["arrowopaque", "lsst-daf-butler", "pyarrow", "duckdb", "sqlalchemy", "deltalake", "pyiceberg"]
 _BASELINES = {"ours-sqlite": "sql-sqlite", "ours-sqlite-s3": "sql-sqlite", "ours-postgres": "sql-postgres",
-              "ours-root": "sql-sqlite"}  # fmt: skip
+              "ours-root": "sql-sqlite", "ours-root-s3": "sql-sqlite"}  # fmt: skip
 
 
 def _versions(names: list[str]) -> dict[str, str]:
@@ -36,6 +36,8 @@ def as_json(results: dict[str, Result], settings: Settings) -> dict[str, Any]:
                 "load_seconds": result.load_seconds,
                 "peak_bytes": result.peak_bytes,
                 "measured": result.measured,
+                "memory": result.memory,
+                "requests": result.requests,
                 "median": {workload: result.median(workload) for workload in result.measured},
             }
             for name, result in results.items()
