@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from benchmarks.contenders import Contender, UnsupportedError
+
 if TYPE_CHECKING:
     import uuid
-
-    from benchmarks.contenders import Contender
 
 
 class Fresh:
@@ -72,7 +72,10 @@ class Fresh:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"action": action, **arguments}) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        answer = self._answer()
+        if "unsupported" in answer:
+            raise UnsupportedError
+        return answer
 
     def fetch(self, ids: Sequence[uuid.UUID]) -> dict[str, Any]:
         """Fetch rows one by one."""
@@ -117,7 +120,10 @@ def _main(name: str, settings: str) -> None:
     place = json.loads(settings)
     contender = contender_class(name)(Place(**{**place, "folder": Path(place["folder"])}))
     print("{}", flush=True)
-    _serve(contender)
+    try:
+        _serve(contender)
+    except UnsupportedError:
+        print('{"unsupported": true}', flush=True)
     contender.close()
 
 
