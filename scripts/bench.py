@@ -7,10 +7,12 @@ over the repeats. ``--help`` names the contenders and the workloads.
 from __future__ import annotations
 
 import json
-import os
+import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,61 +21,108 @@ from rich.console import Console
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.contenders import Place  # noqa: E402  after the path
-from benchmarks.report import as_json, as_markdown  # noqa: E402
-from benchmarks.runner import CONTENDERS, Settings, run_all  # noqa: E402
+from benchmarks.contenders import CONTENDERS, Place  # noqa: E402  after the path
+from benchmarks.plot import as_svg  # noqa: E402
+from benchmarks.report import as_json, as_markdown, as_table  # noqa: E402
+from benchmarks.runner import Settings, run_all  # noqa: E402
 from benchmarks.workloads import WORKLOADS  # noqa: E402
 
-DEFAULT = tuple(name for name in CONTENDERS if name not in {"ours-sqlite-s3", "pyiceberg"})
+DEFAULT = tuple(name for name in CONTENDERS if "s3" not in name and name != "pyiceberg")
 
 
-def _services(stack: ExitStack, name: str, folder: Path) -> Place:
-    """Start the server that a contender needs."""
-    from tests.support.postgres import PostgresServer
-    from tests.support.s3server import S3Server
+@dataclass(frozen=True)
+class _Services:
+    """The servers that contenders need, each of its own."""
 
-    folder.mkdir()
-    if "postgres" in name:
-        server = stack.enter_context(PostgresServer())
-        return Place(folder, postgres=server.new_database().url("postgresql+psycopg2"))
-    if "s3" in name:
-        s3 = stack.enter_context(S3Server())
-        os.environ.update(s3.environment)
-        return Place(folder, s3=f"s3://{s3.make_bucket()}/store")
-    return Place(folder)
+    latency: float
+
+    def __call__(self, stack: ExitStack, name: str, folder: Path) -> Place:
+        """Start what a contender needs."""
+        folder.mkdir(parents=True)
+        if "postgres" in name:
+            from tests.support.postgres import PostgresServer
+
+            server = stack.enter_context(PostgresServer())
+            return Place(folder, postgres=server.new_database().url("postgresql+psycopg2"))
+        if "s3" in name:
+            return self._with_s3(stack, folder)
+        return Place(folder)
+
+    def _with_s3(self, stack: ExitStack, folder: Path) -> Place:
+        from benchmarks.counting import CountingS3Server
+
+        server = stack.enter_context(CountingS3Server())
+        server.latency = self.latency
+        bucket = f"s3://{server.make_bucket()}/store"
+        return Place(folder, s3=bucket, environment=server.environment, counts=server.counts)
+
+
+def _chosen(wanted: Sequence[str], skip: Sequence[str]) -> list[str]:
+    found = [name for name in WORKLOADS if not wanted or any(part in name for part in wanted)]
+    return [name for name in found if not any(part in name for part in skip)]
+
+
+def _sizes(_context: Any, _option: Any, value: str | None) -> list[int]:
+    try:
+        return [int(part) for part in value.split(",")] if value else []
+    except ValueError as err:
+        raise click.BadParameter(f"{value!r} is not a list of numbers with commas between") from err
 
 
 @click.command(epilog="Workloads: " + "; ".join(WORKLOADS))
 @click.option("--rows", default=1_000_000, show_default=True, help="Rows of the table.")
+@click.option(
+    "--sizes", callback=_sizes, help="Rows of several tables, with commas between; instead of --rows."
+)
 @click.option("--repeats", default=3, show_default=True, help="Measurements of each workload.")
 @click.option("--singles", default=200, show_default=True, help="Small operations of one measurement.")
 @click.option("--seed", default=1, show_default=True)
+@click.option("--latency", default=0.03, show_default=True, help="Seconds that S3 takes for each request.")
 @click.option("--ids", type=click.Choice(["v4", "v7", "mixed"]), default="v4", show_default=True)
 @click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), help="Repeatable.")
 @click.option("--workload", "wanted", multiple=True, help="Part of a workload's name. Repeatable.")
+@click.option("--skip", multiple=True, help="Part of a workload's name that is not run. Repeatable.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything here.")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write the table here.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the document here.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Write cost against table size here, as SVG.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where stores go for the run.")
 def main(
     names: tuple[str, ...],
     wanted: tuple[str, ...],
-    json_file: Path | None,
-    markdown: Path | None,
+    skip: tuple[str, ...],
     folder: Path | None,
-    **sizes: Any,
+    **options: Any,
 ) -> None:
     """Measure arrowopaque beside its peers."""
-    workloads = [name for name in WORKLOADS if not wanted or any(part in name for part in wanted)]
-    settings = Settings(**sizes)
-    console = Console(stderr=True)
-    with tempfile.TemporaryDirectory(dir=folder) as place, console.status("start") as status:
-        results = run_all(Path(place), names or DEFAULT, workloads, settings, _services, status.update)
-    table = as_markdown(results, workloads)
-    click.echo(table, nl=False)
-    if markdown:
-        markdown.write_text(table)
-    if json_file:
-        json_file.write_text(json.dumps(as_json(results, settings), indent=1) + "\n")
+    files = {kind: options.pop(kind) for kind in ("json_file", "markdown", "plot")}
+    sizes = options.pop("sizes") or [options["rows"]]
+    settings, workloads = Settings(**options), _chosen(wanted, skip)
+    by_size, console = {}, Console(stderr=True)
+    for size in sizes:
+        with tempfile.TemporaryDirectory(dir=folder) as place, console.status("start") as status:
+            run, services = replace(settings, rows=size), _Services(settings.latency)
+            by_size[size] = run_all(Path(place), names or DEFAULT, workloads, run, services, status.update)
+        click.echo(
+            ("" if len(sizes) == 1 else f"{size} rows\n") + as_table(by_size[size], workloads), nl=False
+        )
+    if files["markdown"]:
+        command = " ".join(["scripts/bench.py", *_told()])
+        files["markdown"].write_text(as_markdown(by_size, workloads, settings, command))
+    if files["plot"]:
+        files["plot"].write_text(as_svg(by_size, workloads))
+    if files["json_file"]:
+        files["json_file"].write_text(json.dumps(as_json(by_size, settings), indent=1) + "\n")
+
+
+def _told() -> list[str]:
+    """Return the arguments of this run, but for the places of its files."""
+    kept, arguments = [], iter(sys.argv[1:])
+    for argument in arguments:
+        if argument in ("--json", "--markdown", "--plot", "--folder"):
+            next(arguments)
+        else:
+            kept.append(shlex.quote(argument))
+    return kept
 
 
 if __name__ == "__main__":

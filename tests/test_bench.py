@@ -6,11 +6,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-PAIRS = [("sql-sqlite", "ours-sqlite"), ("ours-postgres", "ours-root"), ("duckdb", "sqlite")]
+PATHS = f"import sys\nsys.path[:0] = [{str(SCRIPTS)!r}, {str(SCRIPTS.parent)!r}]\n"
+# To import lsst's packages anew takes longer than all the rest, so few contenders do.
+SLOW = ["--skip", "new process"]
+STARTS = ["--workload", "new process", "--workload", "fetch one row", "--latency", "0"]
+RUNS = [
+    (("sql-sqlite", "ours-sqlite"), SLOW, 25),
+    (("ours-postgres", "ours-root"), SLOW, 25),
+    (("duckdb", "sqlite"), SLOW, 8),
+    (("ours-root-s3",), STARTS, 8),
+]
 
 
 def _bench(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -18,27 +28,72 @@ def _bench(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("names", PAIRS)
-def test_every_workload(tmp_path: Path, names: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("names", "choice", "least"), RUNS, ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_workload(tmp_path: Path, names: tuple[str, ...], choice: list[str], least: int) -> None:
     written = tmp_path / "figures.json"
     contenders = [part for name in names for part in ("--contender", name)]
     sizes = ["--rows", "300", "--repeats", "1", "--singles", "2"]
-    done = _bench(tmp_path, *sizes, "--json", str(written), *contenders)
+    document = tmp_path / "BENCHMARKS.md"
+    files = ["--json", str(written), "--markdown", str(document)]
+    done = _bench(tmp_path, *sizes, *files, *contenders, *choice)
     assert done.returncode == 0, done.stderr[-4000:]
+    text = document.read_text()
+    assert str(tmp_path) not in text
+    assert all(part in text for part in ("cores", "pyarrow ", "### Targets", "### Memory", *names))
+    assert ("### S3 requests" in text) == ("ours-root-s3" in names)
     figures = json.loads(written.read_text())["contenders"]
     assert tuple(figures) == names
     for name in names:
         measured = figures[name]["measured"]
-        assert len(measured) >= (26 if "ours" in name else 8)
+        assert len(measured) >= (least if "ours" in name else 8), sorted(measured)
         assert all(value > 0 for values in measured.values() for value in values)
+        counted = measured.keys() - {"import, new process"} if "s3" in name else set()
+        assert figures[name]["requests"].keys() == counted
     assert all(name in done.stdout.splitlines()[0] for name in names)
+
+
+def test_plot_of_growth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel each for what has a figure at two sizes, a line a contender."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from benchmarks.plot import as_svg
+    from benchmarks.runner import Result
+
+    def result(value: float) -> Result:
+        return Result(measured={"delete 1": [value], "clone": []})
+
+    small, large = {"a": result(1.0), "b<": result(2.0)}, {"a": result(3.0), "b<": result(8.0)}
+    image = ElementTree.fromstring(as_svg({10: small, 100: large}, ["delete 1", "clone"]))
+    texts = {node.text for node in image.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"delete 1", "a", "b<", "10", "100", "1 s", "8 s"} <= texts
+    assert "clone" not in texts
+    lines = [node.get("points") for node in image.iter("{http://www.w3.org/2000/svg}polyline")]
+    assert lines == ["60.0,220.0 390.0,119.6", "60.0,156.7 390.0,30.0"]
+
+
+def test_targets_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from benchmarks.runner import Result
+    from benchmarks.targets import judge
+
+    ours = {"delete 50000": 0.3, "insert many Python rows": 50.0, "clone": 1e-6, "path equality": 2.0}
+    theirs = {"insert many Python rows": 4.0, "path equality": 1.0}
+    results = {
+        name: Result(measured={workload: [value] for workload, value in figures.items()})
+        for name, figures in (("ours-sqlite", ours), ("sql-sqlite", theirs))
+    }
+    assert sorted((found.target.workload, found.limit, found.is_met) for found in judge(results)) == [
+        ("clone", 0.0001, True),
+        ("delete 50000", 0.25, False),
+        ("insert many Python rows", 40.0, True),
+        ("path equality", 1.0, False),
+    ]
 
 
 def test_wrong_answer_is_reported(tmp_path: Path) -> None:
     """A contender that loses rows is not given a time."""
     program = (
-        "import runpy, sys\n"
-        f"sys.path[:0] = [{str(SCRIPTS)!r}, {str(SCRIPTS.parent)!r}]\n"
         "from benchmarks.workloads import WORKLOADS, Case, WrongAnswerError\n"
         "from benchmarks.contenders import Contender\n"
         "from benchmarks.rows import make_rows\n"
@@ -50,5 +105,5 @@ def test_wrong_answer_is_reported(tmp_path: Path) -> None:
         "except WrongAnswerError as err:\n"
         "    print(err)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", PATHS + program], capture_output=True, text=True)
     assert done.stdout.strip() == "got 0 instead of 1", done.stderr

@@ -148,7 +148,8 @@ class Base:
         for entry in files:
             file = self.open(entry)
             if by_key:
-                positions = file.locate(wanted) if wanted is not None else file.locate_range(low, high)
+                along = [*names, *(term.column for term in rest)]
+                positions = file.locate(wanted, along) if wanted is not None else file.locate_range(low, high)
             else:
                 positions = self._by_index(entry, columns, low, high, wanted)
             positions = file.alive(positions)
@@ -170,10 +171,11 @@ class Base:
             The columns to return.
         """
         if columns == self.spec.primary_key:
-            for entry in self._files_with(value):
-                file = self.open(entry)
-                for group, at in file.find(value):
-                    yield file.row(group, at, names)
+            entries = list(self._files_with(value))
+            # A fetch finds its row where it can only be, a unique check seldom finds one.
+            along = names if len(entries) == 1 and len(names) > len(columns) else ()
+            for file in map(self.open, entries):
+                yield from (file.row(group, at, names) for group, at in file.find(value, along))
             return
         for entry in self.files:
             yield from self._rows_by_index(entry, columns, value, names)

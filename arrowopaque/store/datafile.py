@@ -28,6 +28,9 @@ Positions = npt.NDArray[np.int64]
 _BLOCK_GROUPS = 16
 """Row groups that a scan reads at once."""
 
+_DENSE = 8
+"""Values sought for each row group from which most are taken to hold one."""
+
 NONE: Positions = np.empty(0, np.int64)
 
 
@@ -140,18 +143,23 @@ class SortedFile:
                 f"the bounds of row group {group} are not those of its column {self._leading!r}"
             )
 
-    def _keys(self, groups: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Yield the sorted leading column of row groups, checked and cached."""
+    def _keys(
+        self, groups: Sequence[int], along: Sequence[str] = ()
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield the sorted leading column of row groups, checked and cached;
+        columns ``along`` are fetched by the same requests.
+        """
         path, get = self.entry.path, self._cache.get
         known = [get((path, "keys", group)) for group in groups]
         missing = [group for group, keys in zip(groups, known, strict=True) if keys is None]
-        arrays = self.object.columns(missing, [self._leading]) if missing else {}
+        wanted = list(dict.fromkeys([self._leading, *along]))
+        arrays = self.object.columns(missing, wanted) if missing else {}
         for group, keys in zip(groups, known, strict=True):
             yield group, self._sorted(group, arrays[group, self._leading]) if keys is None else keys
 
-    def _keys_of(self, group: int) -> npt.NDArray[Any]:
+    def _keys_of(self, group: int, along: Sequence[str]) -> npt.NDArray[Any]:
         keys: npt.NDArray[Any] | None = self._cache.get((self.entry.path, "keys", group))
-        return self._sorted(group, self.object.column(group, self._leading)) if keys is None else keys
+        return next(self._keys([group], along))[1] if keys is None else keys
 
     def _sorted(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
         if array.null_count:
@@ -171,13 +179,17 @@ class SortedFile:
         last = np.searchsorted(wanted, bounds.last, "right")
         return [int(group) for group in np.flatnonzero(first < last)]
 
-    def locate(self, wanted: npt.NDArray[Any]) -> Positions:
+    def locate(self, wanted: npt.NDArray[Any], along: Sequence[str] = ()) -> Positions:
         """Return where the leading column has one of ``wanted``, which must
         be ascending and distinct.
+
+        Where that is likely in every row group, the columns ``along`` are
+        fetched at once.
         """
         offsets = self.object.offsets
         found = []
-        for group, keys in self._keys(self._groups_with(wanted)):
+        groups = self._groups_with(wanted)
+        for group, keys in self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()):
             start, stop = wanted.searchsorted(keys[0], "left"), wanted.searchsorted(keys[-1], "right")
             near = wanted[start:stop]
             left = np.searchsorted(keys, near, "left")
@@ -187,9 +199,10 @@ class SortedFile:
                 found.append(_expand(left[hit], count[hit]) + offsets[group])
         return np.concatenate(found) if found else NONE
 
-    def find(self, value: Any) -> list[tuple[int, int]]:
+    def find(self, value: Any, along: Sequence[str] = ()) -> list[tuple[int, int]]:
         """Return where the leading column is ``value`` and the row is not
-        deleted, as (row group, place in it).
+        deleted, as (row group, place in it); the columns ``along`` are
+        fetched at once.
         """
         bounds = self._bounds()
         if bounds is None:
@@ -198,7 +211,7 @@ class SortedFile:
             groups = range(bisect_left(bounds.greatest, value), bisect_right(bounds.least, value))
         found = []
         for group in groups:
-            keys = self._keys_of(group)
+            keys = self._keys_of(group, along)
             start, stop = keys.searchsorted(value, "left"), keys.searchsorted(value, "right")
             if start < stop:
                 found += [(group, at) for at in range(int(start), int(stop))]

@@ -335,6 +335,7 @@ class Root:
         commit, staged_at, head = clock.new_id(), self._head.version, self._head
         for attempt in range(_TRIES):
             with self._volume.store.turn():
+                began = clock.monotonic()
                 head = self._caught_up(head, commit)
                 if head.commit == commit:
                     return self._landed(head)
@@ -345,7 +346,9 @@ class Root:
                 meta = _following(head, commit, tables, receipts(), fence)
                 if self._chain.append(meta) is Outcome.COMMITTED:
                     return self._landed(meta)
-            clock.pause(clock.backoff(attempt, limit=0.2))
+            # An attempt beside others' makes those slower, and is likely to be lost too.
+            spent = clock.monotonic() - began
+            clock.pause(clock.backoff(attempt, base=spent, limit=8 * spent))
         raise ConflictError(f"{self.uri}: {_TRIES} attempts to commit lost the race: try again later")
 
     def _caught_up(self, head: MetaTable, commit: str) -> MetaTable:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-__all__ = ["Contender", "Place", "UnsupportedError"]
+__all__ = ["CONTENDERS", "Contender", "Place", "UnsupportedError", "contender_class"]
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pyarrow as pa
 
 from benchmarks.rows import PythonRow
+
+CONTENDERS = {
+    "sql-sqlite": "benchmarks.managers:SqlManager",
+    "ours-sqlite": "benchmarks.ours:ArrowManager",
+    "sql-postgres": "benchmarks.managers:SqlManager",
+    "ours-postgres": "benchmarks.ours:ArrowManager",
+    "ours-root": "benchmarks.ours:ArrowRoot",
+    "ours-sqlite-s3": "benchmarks.ours:ArrowManager",
+    "ours-root-s3": "benchmarks.ours:ArrowRoot",
+    "delta-rs": "benchmarks.others:DeltaTableFormat",
+    "pyiceberg": "benchmarks.others:IcebergTableFormat",
+    "duckdb": "benchmarks.others:DuckDb",
+    "sqlite": "benchmarks.others:Sqlite",
+}
+"""Where the class of each is: nobody loads the packages of another."""
+
+
+def contender_class(name: str) -> type[Contender]:
+    """Return a contender's class."""
+    found: type[Contender] = resolve_name(CONTENDERS[name])
+    return type(found.__name__, (found,), {"name": name})
 
 
 class UnsupportedError(Exception):
@@ -30,6 +52,10 @@ class Place:
     """URL of a database of its own."""
     s3: str | None = None
     """URI of a bucket of its own."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Settings that clients of the bucket take from the environment."""
+    counts: Any = None
+    """Counters of requests, shared with the server; see `watch.METHODS`."""
 
 
 class Contender(ABC):
@@ -37,6 +63,9 @@ class Contender(ABC):
 
     An operation that a contender lacks raises `UnsupportedError`.
     """
+
+    name = ""
+    """What the run calls it."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -53,9 +82,18 @@ class Contender(ABC):
     def bytes_on_disk(self) -> int:
         """Return what the table takes, indexes and all."""
 
+    @abstractmethod
+    def open(self) -> None:
+        """Open the table that is there."""
+
+    def close(self) -> None:
+        """Let go of the table, so that another process may have it."""
+        return
+
     def reopen(self) -> None:
         """Forget all that was cached in the process."""
-        raise UnsupportedError
+        self.close()
+        self.open()
 
     def settle(self) -> None:
         """Bring the table into the state that its operator would keep it in."""
@@ -74,8 +112,8 @@ class Contender(ABC):
         raise UnsupportedError
 
     def session(self) -> AbstractContextManager[None]:
-        """Keep a connection for what follows."""
-        raise UnsupportedError
+        """Keep a connection for what follows, where there is one to keep."""
+        return nullcontext()
 
     def fetch(self, ids: Sequence[uuid.UUID]) -> list[Any]:
         """Return the rows with these ids."""
@@ -111,6 +149,25 @@ class Contender(ABC):
         """Delete rows by id."""
         raise UnsupportedError
 
+    def locate(self, ids: Sequence[uuid.UUID]) -> None:
+        """Say that the datastore has these datasets."""
+        raise UnsupportedError
+
+    def trash(self, ids: Sequence[uuid.UUID]) -> None:
+        """Move datasets to the trash."""
+        raise UnsupportedError
+
+    def empty_trash(self) -> tuple[int, set[str] | None]:
+        """Forget what is in the trash, as a file datastore does but for the
+        files themselves; return how many records it was, and the artifacts
+        that others share.
+        """
+        raise UnsupportedError
+
+    def export_table(self, ids: Sequence[uuid.UUID]) -> pa.Table:
+        """Return what a file datastore exports of datasets."""
+        raise UnsupportedError
+
     def flush(self) -> None:
         """Move recent rows to where they stay."""
         raise UnsupportedError
@@ -119,8 +176,8 @@ class Contender(ABC):
         """Merge files."""
         raise UnsupportedError
 
-    def clone(self) -> None:
-        """Make another client of the same process, as a service does for each
-        request.
+    def clone(self) -> Any:
+        """Return the manager of another client of the same process, as a
+        service makes it for each request.
         """
         raise UnsupportedError

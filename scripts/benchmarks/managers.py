@@ -1,41 +1,63 @@
-"""The contenders behind lsst's interface: the SQL manager and ours."""
+"""The contenders behind lsst's interface: what they share, and the SQL manager."""
 
 from __future__ import annotations
 
-__all__ = ["ArrowManager", "ArrowRoot", "SqlManager"]
+__all__ = ["TABLE", "InRegistry", "Manager", "SqlManager"]
 
 import os
 import uuid
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy
+from lsst.daf.butler import ddl
+from lsst.daf.butler.datastore.stored_file_info import StoredFileInfo
+from lsst.daf.butler.datastores.fileDatastore import FileDatastore
+from lsst.daf.butler.registry.bridge.monolithic import MonolithicDatastoreRegistryBridgeManager
 from lsst.daf.butler.registry.databases.postgresql import PostgresqlDatabase
 from lsst.daf.butler.registry.databases.sqlite import SqliteDatabase
-from lsst.daf.butler.registry.interfaces import Database
+from lsst.daf.butler.registry.interfaces import Database, FakeDatasetRef
 from lsst.daf.butler.registry.opaque import ByNameOpaqueTableStorageManager
 
-from arrowopaque import ArrowOpaqueTableStorageManager, StoreRoot
 from benchmarks.contenders import Contender
 from benchmarks.rows import SPEC, PythonRow, Rows
 
-_TABLE = "file_datastore_records"
+TABLE = "file_datastore_records"
 _CHUNK = 50_000
 
 
-def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+class _AllThere:
+    """Stands in for a bridge where there is none."""
+
+    @staticmethod
+    def check(ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        return set(ids)
 
 
-class _Manager(Contender):
+class _Exporting:
+    """As much of a file datastore as an export runs through."""
+
+    export_table = FileDatastore.export_table
+    _export_rows = FileDatastore._export_rows
+    name = "datastore"
+
+    def __init__(self, table: Any, bridge: Any) -> None:
+        self._table = table
+        self._bridge = bridge
+
+
+class Manager(Contender):
     """What all managers of opaque tables have in common."""
 
     table: Any
     manager: Any
+    bridge: Any = _AllThere
+
+    def export_table(self, ids: Sequence[uuid.UUID]) -> pa.Table:
+        datastore: Any = _Exporting(self.table, self.bridge)
+        return datastore.export_table(ids).to_arrow()
 
     def insert(self, rows: Sequence[PythonRow]) -> None:
         self.table.insert(*rows)
@@ -66,18 +88,31 @@ class _Manager(Contender):
         self.table = self.manager.register(table, SPEC)
 
 
-class _InRegistry(_Manager):
+class _NoDatasets:
+    """Stands in for the datasets manager: the bridge needs its key column."""
+
+    @staticmethod
+    def addDatasetForeignKey(spec: ddl.TableSpec, *, primaryKey: bool = False, **_: Any) -> ddl.FieldSpec:  # noqa: N803  # lsst's
+        column = ddl.FieldSpec("dataset_id", dtype=ddl.GUID, primaryKey=primaryKey)
+        spec.fields.add(column)
+        return column
+
+
+class InRegistry(Manager):
     """A manager bound to a registry."""
 
     manager_class: Any = ByNameOpaqueTableStorageManager
+    bridge_class: Any = MonolithicDatastoreRegistryBridgeManager
     db: Database
 
     def create(self) -> None:
         self._open(create=True)
 
-    def reopen(self) -> None:
-        self.db.dispose()
+    def open(self) -> None:
         self._open(create=False)
+
+    def close(self) -> None:
+        self.db.dispose()
 
     def _open(self, create: bool) -> None:
         base = self.place.s3 or (str(self.place.folder / "opaque") if self.place.postgres else None)
@@ -90,7 +125,23 @@ class _InRegistry(_Manager):
             self.db = SqliteDatabase.fromEngine(engine=engine, origin=0, writeable=True)
         with self.db.declareStaticTables(create=create) as context:
             self.manager = self.manager_class.initialize(self.db, context)
-        self.use(_TABLE)
+            bridges = self.bridge_class.initialize(
+                self.db, context, opaque=self.manager, datasets=_NoDatasets, universe=None
+            )
+        self.bridge = bridges.register(_Exporting.name)
+        self.use(TABLE)
+
+    def locate(self, ids: Sequence[uuid.UUID]) -> None:
+        for start in range(0, len(ids), _CHUNK):
+            self.bridge.insert([FakeDatasetRef(id) for id in ids[start : start + _CHUNK]])
+
+    def trash(self, ids: Sequence[uuid.UUID]) -> None:
+        self.bridge.moveToTrash([FakeDatasetRef(id) for id in ids], transaction=None)
+
+    def empty_trash(self) -> tuple[int, set[str] | None]:
+        emptying = self.bridge.emptyTrash(self.table, record_class=StoredFileInfo, record_column="path")
+        with emptying as (records, keep):
+            return sum(1 for _ in records), keep
 
     def transaction(self) -> AbstractContextManager[None]:
         return self.db.transaction()
@@ -98,8 +149,8 @@ class _InRegistry(_Manager):
     def session(self) -> AbstractContextManager[None]:
         return self.db.session()
 
-    def clone(self) -> None:
-        self.manager.clone(self.db)
+    def clone(self) -> Any:
+        return self.manager.clone(self.db)
 
     def _sql(self, statement: str) -> list[tuple[Any, ...]]:
         with self.db._engine.connect() as connection:
@@ -125,76 +176,5 @@ class _InRegistry(_Manager):
                 connection.execute(sqlalchemy.text("VACUUM ANALYZE"))
 
 
-class SqlManager(_InRegistry):
+class SqlManager(InRegistry):
     """lsst's own manager."""
-
-
-class ArrowManager(_InRegistry):
-    """Ours, bound to a registry."""
-
-    manager_class = ArrowOpaqueTableStorageManager
-
-    def insert_arrow(self, rows: pa.Table) -> None:
-        self.table.insert_arrow(rows)
-
-    def scan_arrow(self) -> int:
-        return int(self.table.fetch_arrow().num_rows)
-
-    def group(self) -> dict[str, int]:
-        query = f'SELECT storage_class, count(*) FROM "{self.table.name}" GROUP BY 1'
-        return dict(self.manager.sql(query).fetchall())
-
-    def flush(self) -> None:
-        self.manager.flush(self.table.name)
-
-    def compact(self) -> None:
-        self.manager.compact(self.table.name)
-
-    def settle(self) -> None:
-        self.flush()
-        super().settle()
-
-    def bytes_on_disk(self) -> int:
-        if self.place.postgres is None:
-            return folder_bytes(self.place.folder)
-        return folder_bytes(self.place.folder) + self._database_bytes()
-
-
-class ArrowRoot(_Manager):
-    """Ours, bound to a bare root."""
-
-    def create(self) -> None:
-        self._open()
-
-    def reopen(self) -> None:
-        self._open()
-
-    def _open(self) -> None:
-        self.root = StoreRoot(self.place.s3 or str(self.place.folder / "root"))
-        self.manager = ArrowOpaqueTableStorageManager.initialize(self.root, None)
-        self.use(_TABLE)
-
-    def transaction(self) -> AbstractContextManager[None]:
-        return self.root.transaction()
-
-    def session(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def clone(self) -> None:
-        self.manager.clone(self.root)
-
-    def insert_arrow(self, rows: pa.Table) -> None:
-        self.table.insert_arrow(rows)
-
-    def scan_arrow(self) -> int:
-        return int(self.table.fetch_arrow().num_rows)
-
-    def group(self) -> dict[str, int]:
-        query = f'SELECT storage_class, count(*) FROM "{self.table.name}" GROUP BY 1'
-        return dict(self.root.sql(query).fetchall())
-
-    def compact(self) -> None:
-        self.root.compact(self.table.name)
-
-    def bytes_on_disk(self) -> int:
-        return folder_bytes(self.place.folder)

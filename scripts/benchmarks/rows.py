@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["SPEC", "PythonRow", "Rows", "make_rows"]
+__all__ = ["SPEC", "PythonRow", "Rows", "folder_bytes", "make_rows"]
 
 import functools
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ _TYPES = [
 """Dataset type, storage class and formatter."""
 
 _DETECTORS = 189
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 @dataclass(frozen=True)

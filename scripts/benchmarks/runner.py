@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CONTENDERS", "Result", "Settings", "run_all"]
+__all__ = ["Result", "Settings", "run_all"]
 
 import multiprocessing
+import os
 import resource
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,24 +15,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import Contender, Place, UnsupportedError
-from benchmarks.managers import ArrowManager, ArrowRoot, SqlManager
-from benchmarks.others import DeltaTableFormat, DuckDb, IcebergTableFormat, Sqlite
+from benchmarks.contenders import Place, UnsupportedError, contender_class
 from benchmarks.rows import make_rows
+from benchmarks.watch import Watch
 from benchmarks.workloads import WORKLOADS, Case, WrongAnswerError
-
-CONTENDERS: dict[str, type[Contender]] = {
-    "sql-sqlite": SqlManager,
-    "ours-sqlite": ArrowManager,
-    "sql-postgres": SqlManager,
-    "ours-postgres": ArrowManager,
-    "ours-root": ArrowRoot,
-    "ours-sqlite-s3": ArrowManager,
-    "delta-rs": DeltaTableFormat,
-    "pyiceberg": IcebergTableFormat,
-    "duckdb": DuckDb,
-    "sqlite": Sqlite,
-}
 
 
 @dataclass(frozen=True)
@@ -44,6 +30,7 @@ class Settings:
     seed: int
     ids: str
     singles: int
+    latency: float
 
 
 @dataclass
@@ -53,6 +40,10 @@ class Result:
     load_seconds: float = 0.0
     peak_bytes: int = 0
     measured: dict[str, list[float]] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    """Bytes that a workload needed at most beyond those in use before it."""
+    requests: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Requests and bytes of one operation of a workload, where they are counted."""
     unsupported: set[str] = field(default_factory=set)
 
     def median(self, workload: str) -> float | None:
@@ -63,17 +54,25 @@ class Result:
 
 def _work(pipe: Connection, name: str, place: Place, settings: Settings) -> None:
     """Serve one contender: load it, then run what is asked for."""
-    case = Case(make_rows(settings.rows, seed=settings.seed, ids=settings.ids), settings.seed, settings.ids,
-                settings.singles)  # fmt: skip
-    contender = CONTENDERS[name](place)
+    os.environ.update(place.environment)
+    watch = Watch(place.counts)
+    rows = make_rows(settings.rows, seed=settings.seed, ids=settings.ids)
+    case = Case(rows, settings.seed, settings.ids, settings.singles, watch)
+    contender = contender_class(name)(place)
     contender.create()
-    start = time.perf_counter()
-    contender.insert_arrow(case.rows.table)
-    pipe.send(time.perf_counter() - start)
+    with watch():
+        contender.insert_arrow(rows.table)
+    pipe.send(watch.seconds)
     contender.settle()
+    try:
+        case.bytes = contender.bytes_on_disk()
+    except UnsupportedError:
+        case.bytes = None
     while (workload := pipe.recv()) is not None:
+        watch.clear()
         try:
-            pipe.send(WORKLOADS[workload].run(contender, case))
+            value = WORKLOADS[workload].run(contender, case)
+            pipe.send((value, watch.peak_bytes, watch.requests))
         except UnsupportedError:
             pipe.send(None)
         except Exception as err:
@@ -103,7 +102,11 @@ class _Worker:
         if answer is None:
             self.result.unsupported.add(workload)
         else:
-            self.result.measured.setdefault(workload, []).append(answer)
+            value, memory, requests = answer
+            self.result.measured.setdefault(workload, []).append(value)
+            self.result.memory[workload] = max(memory, self.result.memory.get(workload, 0))
+            if requests:
+                self.result.requests[workload] = requests
 
     def finish(self) -> None:
         self._pipe.send(None)

@@ -171,6 +171,10 @@ class S3Server:
         yield requests
         requests.extend(self._log[start:])
 
+    def record(self, request: Request) -> None:
+        """Note a request before its reply is sent."""
+        self._log.append(request)
+
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         method = environ["REQUEST_METHOD"]
         bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode().lstrip("/").partition("/")
@@ -186,7 +190,7 @@ class S3Server:
                 response = Response.from_app(self._app, environ, buffered=True)
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         sent = 0 if method == "HEAD" else len(response.data)
-        self._log.append(Request(method, bucket, key, query, environ.get("HTTP_RANGE"), sent))
+        self.record(Request(method, bucket, key, query, environ.get("HTTP_RANGE"), sent))
         if fault is not None and fault.lands:
             response = _failure(fault)
         return response(environ, start_response)
