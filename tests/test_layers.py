@@ -20,7 +20,7 @@ MAX_LINES = 400
 
 _LAYERS: list[dict[str, str]] = [
     {"": "errors clock options"},
-    {"format": "limits document bitmap thrift spec names where values"},
+    {"format": "limits document bitmap thrift spec names where columns values"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
     {"store": "cache parallel footer pages parquet encoding datafile order volume catalog"},
     {"store": "base apply"},

@@ -15,10 +15,9 @@ import numbers
 import operator
 import sys
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.errors import ArrowOpaqueError
+from arrowopaque.format.columns import FEW, plain_array
 from arrowopaque.format.spec import BITS, STRINGS, Column, ColumnKind, TableSpec
 
 
@@ -138,21 +138,8 @@ _CHECKS: dict[ColumnKind, Callable[[Column, Any], Any]] = {
 }
 
 
-_PLAIN = dict.fromkeys(STRINGS, str) | dict.fromkeys(BITS, int)
-"""Types whose values are their stored form, as long as they fit."""
-
-
-def _all_fit(column: Column, values: Sequence[Any]) -> bool:
-    """Return whether plain values and `None` are stored as they are."""
-    given: Any = [value for value in values if value is not None] if None in values else values
-    if not given:
-        return True
-    if column.kind in BITS:
-        limit = 1 << (BITS[column.kind] - 1)
-        return bool(-limit <= min(given) and max(given) < limit)
-    if column.length is not None and max(map(len, given)) > column.length:
-        return False
-    return all(map(str.isascii, given))
+_NEAR = 2_048
+"""Rows that the processor keeps near while their columns are taken."""
 
 
 def to_stored(
@@ -266,59 +253,77 @@ class Values:
         RejectedValueError
             A key is unknown, or the rows' keys differ.
         """
-        # What is the same for all rows is found out without a loop of Python's.
-        if {*map(type, rows)} != {dict}:
-            for row in rows:
-                if not isinstance(row, Mapping):
-                    raise RejectedValueError(f"rows must be mappings of column names to values, got {row!r}")
-        first = rows[0].keys()
+        # What is the same for all rows is found out without a loop of Python's. Among dicts of one
+        # length `stored_columns` will find the one that lacks a column.
+        is_even = {*map(type, rows)} == {dict} and {*map(len, rows)} == {len(rows[0])}
+        first = rows[0].keys() if is_even else self._common_keys(rows)
         if len(rows) == 1 and first == self.spec.by_name.keys():
             return self.spec.names
         if not first <= self.spec.by_name.keys():
             name = next(name for name in first if name not in self.spec.by_name)
             raise RejectedValueError(f"unknown column {name!r} with value {rows[0][name]!r}")
-        for row in rows[1:]:
+        names = self.spec.names
+        return names if len(first) == len(names) else tuple([name for name in names if name in first])
+
+    @staticmethod
+    def _common_keys(rows: Sequence[Mapping[str, Any]]) -> Set[str]:
+        """Return the keys that all rows have and no other."""
+        for row in rows:
+            if not isinstance(row, Mapping):
+                raise RejectedValueError(f"rows must be mappings of column names to values, got {row!r}")
+        first = rows[0].keys()
+        for row in rows:
             if row.keys() != first:
                 odd = sorted(map(str, row.keys() ^ first))
                 raise RejectedValueError(f"rows of one call differ in their columns: {odd} in {dict(row)!r}")
-        names = self.spec.names
-        return names if len(first) == len(names) else tuple([name for name in names if name in first])
+        return first
 
     def stored_row(self, row: Mapping[str, Any], names: Sequence[str]) -> tuple[Any, ...]:
         """Return the stored values of some columns of one row."""
         encoders = self._encoders
         return tuple([None if (value := row[name]) is None else encoders[name](value) for name in names])
 
-    def stored_columns(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[list[Any]]:
-        """Return the stored values of some columns of rows."""
+    def stored_columns(
+        self, rows: Sequence[Mapping[str, Any]], names: Sequence[str]
+    ) -> list[list[Any] | pa.Array]:
+        """Return the stored values of the columns that rows give, those of
+        many rows as Arrow.
+        """
+        given: list[list[Any]] = [[] for _ in names]
+        try:
+            for start in range(0, len(rows), _NEAR):
+                part = rows[start : start + _NEAR]
+                for name, values in zip(names, given, strict=True):
+                    values += map(operator.itemgetter(name), part)
+        except KeyError:
+            self._common_keys(rows)
+            raise
         return [
-            self._stored_column(self.spec.by_name[name], list(map(operator.itemgetter(name), rows)))
-            for name in names
+            self._stored_column(self.spec.by_name[name], values)
+            for name, values in zip(names, given, strict=True)
         ]
 
-    def _stored_column(self, column: Column, values: list[Any]) -> list[Any]:
+    def _stored_column(self, column: Column, values: list[Any]) -> list[Any] | pa.Array:
         """Return a column's values, NULL included, in stored form."""
-        stored = self._plainly_stored(column, values) if len(values) > 1 else None
+        stored = self._plainly_stored(column, values)
         if stored is not None:
             return stored
         encode = self._encoders[column.name]
         return [None if value is None else encode(value) for value in values]
 
-    def _plainly_stored(self, column: Column, values: list[Any]) -> list[Any] | None:
-        """Return values in stored form, `None` if each has to be looked at."""
-        if column.kind in self._codecs:
-            return None
-        kinds = {*map(type, values)}
-        if kinds == {uuid.UUID} and column.kind is ColumnKind.UUID:
-            return [value.bytes for value in values]
-        is_plain = kinds <= {_PLAIN.get(column.kind), NoneType} and _all_fit(column, values)
-        return values if is_plain else None
+    def _plainly_stored(self, column: Column, values: list[Any]) -> pa.Array | None:
+        """Return many values in stored form, `None` if each has to be looked
+        at.
+        """
+        is_plain = len(values) > FEW and column.kind not in self._codecs
+        return plain_array(column, values) if is_plain else None
 
     def sought_plainly(self, column: Column, values: list[Any]) -> list[Any] | None:
         """Return values that are looked for in stored form, `None` if each has
         to be `sought` by itself.
         """
-        return self._plainly_stored(column, values) if len(values) > 1 else None
+        array = self._plainly_stored(column, values)
+        return None if array is None else array.to_pylist()
 
     def arrow(self, table: pa.Table) -> pa.Table:
         """Return a caller's Arrow table in the engine's schema.

@@ -33,30 +33,31 @@ class Call:
     names
         The columns that are given.
     columns
-        The values of each name.
+        The values of each name, as a sequence or as Arrow.
     count
         How many rows there are, perhaps without any column.
     """
 
-    __slots__ = ("_columns", "_rows", "count", "names")
+    __slots__ = ("_columns", "_given", "_rows", "count", "names")
 
-    def __init__(self, names: tuple[str, ...], columns: Sequence[Sequence[Any]], count: int) -> None:
+    def __init__(self, names: tuple[str, ...], columns: Sequence[Any], count: int) -> None:
         self.names = names
         self.count = count
-        self._columns: Sequence[Sequence[Any]] | None = columns
+        self._given: Sequence[Any] = columns
+        self._columns: Sequence[Sequence[Any]] | None = None
         self._rows: Sequence[Row] | None = None
 
     @classmethod
     def of_rows(cls, names: tuple[str, ...], rows: Sequence[Row]) -> Call:
         """Return the call that writes ``rows``."""
         call = cls(names, (), len(rows))
-        call._columns, call._rows = None, rows
+        call._rows = rows
         return call
 
     @classmethod
     def of_table(cls, table: pa.Table, names: tuple[str, ...]) -> Call:
         """Return the call that writes some columns of a table's rows."""
-        return cls(names, [table.column(name).to_pylist() for name in names], table.num_rows)
+        return cls(names, [table.column(name) for name in names], table.num_rows)
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -68,8 +69,10 @@ class Call:
     @property
     def columns(self) -> Sequence[Sequence[Any]]:
         """The values of each name."""
-        if self._columns is None:
-            self._columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.names)
+        if self._columns is None and self._given:
+            self._columns = [values.to_pylist() if _is_arrow(values) else values for values in self._given]
+        elif self._columns is None:
+            self._columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * len(self.names)
         return self._columns
 
     def keys(self, columns: Sequence[str]) -> list[Row]:
@@ -82,12 +85,23 @@ class Call:
 
     def table(self, schema: pa.Schema) -> pa.Table:
         """Return the columns of ``schema`` as Arrow; absent ones are NULL."""
-        columns = [pa.array(self.column(field.name), field.type) for field in schema]
+        source = dict(zip(self.names, self._given or self.columns, strict=True))
+        columns = [_as_arrow(source.get(field.name), field.type, self.count) for field in schema]
         return pa.Table.from_arrays(columns, schema=schema)
 
     def has(self, columns: Sequence[str]) -> bool:
         """Return whether the rows give all of ``columns``."""
         return {*columns}.issubset(self.names)
+
+
+def _is_arrow(values: Any) -> bool:
+    return isinstance(values, pa.Array | pa.ChunkedArray)
+
+
+def _as_arrow(values: Any, kind: pa.DataType, count: int) -> pa.Array | pa.ChunkedArray:
+    if values is None:
+        return pa.nulls(count, kind)
+    return values if _is_arrow(values) else pa.array(values, kind)
 
 
 @dataclass(frozen=True, slots=True)

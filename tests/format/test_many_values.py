@@ -1,0 +1,111 @@
+"""Many values at once are checked as each by itself is."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from arrowopaque.format.spec import Column, ColumnKind, TableSpec
+from arrowopaque.format.values import RejectedValueError, Values
+
+COLUMNS = {
+    "id": Column(name="id", kind=ColumnKind.UUID),
+    "text": Column(name="text", kind=ColumnKind.STRING, length=8),
+    "small": Column(name="small", kind=ColumnKind.SMALLINT),
+    "big": Column(name="big", kind=ColumnKind.BIGINT),
+}
+VALUES = Values(TableSpec(columns=tuple(COLUMNS.values()), primary_key=("id",)))
+COUNT = 3_000
+"""Rows that are not all taken at a time."""
+
+
+class Text(str):
+    """A string of a caller's own class."""
+
+    __slots__ = ()
+
+
+def _rows() -> list[dict[str, Any]]:
+    return [
+        {"id": uuid.UUID(int=i), "text": None if i % 7 else "é", "small": i % 9, "big": -i}
+        for i in range(COUNT)
+    ]
+
+
+def _stored(rows: list[dict[str, Any]]) -> list[list[Any]]:
+    columns = VALUES.stored_columns(rows, VALUES.columns_of(rows))
+    return [column.to_pylist() if isinstance(column, pa.Array) else column for column in columns]
+
+
+def test_same_as_one_by_one() -> None:
+    rows = _rows()
+    one_by_one = [VALUES.stored_row(row, VALUES.spec.names) for row in rows]
+    assert _stored(rows) == [list(column) for column in zip(*one_by_one, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stored"),
+    [
+        ("id", "00000000-0000-0000-0000-00000000ffff", uuid.UUID(int=0xFFFF).bytes),
+        ("id", None, None),
+        ("text", "é" * 8, "é" * 8),
+        ("text", Text("own"), "own"),
+        ("small", 2.0, 2),
+        ("big", 2**63 - 1, 2**63 - 1),
+    ],
+)
+def test_odd_value_among_many(name: str, value: Any, stored: Any) -> None:
+    rows = _rows()
+    rows[COUNT - 2][name] = value
+    found = _stored(rows)[VALUES.spec.positions[name]]
+    assert (found[-2], type(found[-2]), len(found)) == (stored, type(stored), COUNT)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "none"),
+        ("text", b"bytes"),
+        ("text", "longer than eight"),
+        ("text", "\ud800"),
+        ("small", 2**15),
+        ("small", "1"),
+        ("big", 2**63),
+        ("big", -(2**70)),
+        ("big", True),
+    ],
+)
+def test_wrong_value_among_many_is_named(name: str, value: Any) -> None:
+    rows = _rows()
+    rows[COUNT - 2][name] = value
+    with pytest.raises(RejectedValueError) as caught:
+        _stored(rows)
+    assert repr(name) in str(caught.value)
+    assert repr(value) in str(caught.value)
+
+
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    return {"other" if name == "small" else name: value for name, value in row.items()}
+
+
+def _made_up(row: dict[str, Any]) -> dict[str, Any]:
+    return defaultdict(int, _renamed(row))
+
+
+def _shorter(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "small"}
+
+
+@pytest.mark.parametrize("change", [_renamed, _made_up, _shorter])
+def test_row_with_other_columns_among_many_is_named(change: Any) -> None:
+    rows = _rows()
+    rows[COUNT - 2] = change(rows[COUNT - 2])
+    before = dict(rows[COUNT - 2])
+    with pytest.raises(RejectedValueError, match="differ in their columns") as caught:
+        _stored(rows)
+    assert "'small'" in str(caught.value)
+    assert dict(rows[COUNT - 2]) == before
