@@ -17,7 +17,6 @@ from arrowopaque.butler.delta import RegistryTable
 from arrowopaque.butler.host import Cursor
 from arrowopaque.butler.violations import refused_columns
 from arrowopaque.butler.writes import clash_error, delete_delta
-from arrowopaque.errors import ConflictError
 from arrowopaque.format.where import In, Where
 from arrowopaque.store.apply import compose, stage
 from arrowopaque.store.base import Base, hits_of, rows_of
@@ -79,8 +78,7 @@ def _commit(table: RegistryTable, cursor: Cursor, base: Base, plan: WritePlan) -
     manifest = compose(base, table.name, staged, hits, clock.new_id())
     name = volume.put_manifest(manifest, table.spec)
     old = base.manifest.name if base.manifest else None
-    if not table.sql.swap(cursor, table.name, old, name):
-        raise ConflictError(f"table {table.name!r} changed under an exclusive lock")
+    table.swap(cursor, old, name)
 
 
 def bulk_delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> bool:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 import sqlalchemy
@@ -37,6 +38,9 @@ _MANY, _ALL = 500, 50_000
 how many rows at most: sending the values costs more.
 """
 
+_held: WeakKeyDictionary[sqlalchemy.RootTransaction, dict[str, str]] = WeakKeyDictionary()
+"""Manifests, by table, that nobody can change before a transaction ends."""
+
 _DIALECTS: dict[str, type[Dialect]] = {"sqlite": Sqlite, "postgresql": Postgres}
 
 
@@ -56,6 +60,12 @@ class VolumeSource:
             with self._lock:
                 volume = self._volume = self._volume or open_registry_volume(db, self.tables, self._options)
         return volume
+
+
+def _transaction_of(cursor: Cursor) -> sqlalchemy.RootTransaction | None:
+    """Return the caller's transaction, savepoints aside."""
+    owner = cursor.owner
+    return owner.get_transaction() if cursor.nested and isinstance(owner, sqlalchemy.Connection) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +180,38 @@ class RegistryTable:
 
     def lock_state(self, cursor: Cursor, where: Where) -> tuple[dict[Key, int], str | None]:
         """Take the small lock, then return T as far as ``where`` goes, and C."""
-        _, tombstones, manifest = self.split(cursor.execute(*self.sql.state(self.name, where)).rows())
+        _, tombstones, manifest = self.split(cursor.execute_several(*self.sql.state(self.name, where)).rows())
         return tombstones, manifest
+
+    def hold(self, cursor: Cursor, manifest: str) -> None:
+        """Remember C's manifest for the rest of a transaction.
+
+        Requires: the transaction has the small lock. It keeps it to its end,
+        unless it got it in a savepoint.
+        """
+        transaction = _transaction_of(cursor)
+        if transaction is not None and not transaction.connection.in_nested_transaction():
+            _held.setdefault(transaction, {})[self.name] = manifest
+
+    def held(self, cursor: Cursor) -> str | None:
+        """Return what `hold` was told in this transaction."""
+        transaction = _transaction_of(cursor)
+        return None if transaction is None else _held.get(transaction, {}).get(self.name)
+
+    def swap(self, cursor: Cursor, old: str | None, new: str) -> None:
+        """Make ``new`` the current manifest if ``old`` is.
+
+        Raises
+        ------
+        ConflictError
+            It is not.
+        """
+        transaction = _transaction_of(cursor)
+        if transaction is not None:
+            # Its lock does not keep a transaction from its own changes.
+            _held.pop(transaction, None)
+        if not self.sql.swap(cursor, self.name, old, new):
+            raise ConflictError(f"table {self.name!r} changed under an exclusive lock")
 
     def snapshot(self, where: Where) -> Snapshot:
         """Return the table's state as far as ``where`` goes."""
@@ -320,8 +360,7 @@ class _Exclusive:
         self._table.sql.raise_fence(self.cursor, self._table.name)
 
     def swap(self, old: str | None, new: str) -> None:
-        if not self._table.sql.swap(self.cursor, self._table.name, old, new):
-            raise ConflictError(f"table {self._table.name!r} changed under an exclusive lock")
+        self._table.swap(self.cursor, old, new)
 
 
 _CHUNK = 50_000

@@ -23,26 +23,14 @@ __all__ = [
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy
 from lsst.daf.butler.registry.interfaces import Database, OpaqueTableStorageManager
 
 
-class _DriverCursor(Protocol):
-    rowcount: int
-
-    def execute(self, statement: str, parameters: Any = ..., /) -> Any: ...
-    def executemany(self, statement: str, parameters: Any, /) -> Any: ...
-    def fetchall(self) -> list[tuple[Any, ...]]: ...
-    def close(self) -> None: ...
-
-
 class Cursor(AbstractContextManager["Cursor"]):
     """The driver's cursor, raising SQLAlchemy's exceptions.
-
-    Statements may hold several commands on PostgreSQL; `rows` are those of
-    the last one.
 
     Parameters
     ----------
@@ -55,10 +43,10 @@ class Cursor(AbstractContextManager["Cursor"]):
     """
 
     def __init__(self, owner: _Owner, dialect: sqlalchemy.Dialect, *, nested: bool = False) -> None:
-        pooled = owner.connection if isinstance(owner, sqlalchemy.Connection) else owner
-        self._raw: Any = pooled.dbapi_connection
-        self._cursor = _cursor(pooled, dialect)
-        self._owner = owner
+        self._pooled = owner.connection if isinstance(owner, sqlalchemy.Connection) else owner
+        self._raw: Any = self._pooled.dbapi_connection
+        self._cursor = _cursor(self._pooled, dialect)
+        self.owner = owner
         self._dialect = dialect
         self.nested = nested
         self.succeeded = 0
@@ -73,11 +61,21 @@ class Cursor(AbstractContextManager["Cursor"]):
                 # Without parameters PostgreSQL's drivers leave doubled percent signs alone.
                 doubled = self._dialect.name == "postgresql"
                 self._cursor.execute(statement.replace("%%", "%") if doubled else statement)
-            if self._dialect.driver == "psycopg":
-                self._last_result()
         except self._error as err:
             raise self._translated(statement, parameters, err) from err
         self.succeeded += 1
+        return self
+
+    def execute_several(self, statement: str, parameters: Sequence[Any]) -> Cursor:
+        """Run a statement that may hold several commands."""
+        if self._dialect.driver != "psycopg":
+            return self.execute(statement, parameters)
+        self.close()
+        self._cursor = _cursor(self._pooled, self._dialect, several=True)
+        self.execute(statement, parameters)
+        # psycopg 3 keeps the results of all commands of a statement.
+        while self._cursor.nextset():
+            pass
         return self
 
     def executemany(self, statement: str, parameters: Sequence[Sequence[Any]]) -> Cursor:
@@ -90,29 +88,23 @@ class Cursor(AbstractContextManager["Cursor"]):
         return self
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """Return all rows of the last statement."""
+        """Return all rows of the last statement, of its last command."""
         try:
-            return self._cursor.fetchall()
+            return list(self._cursor.fetchall())
         except self._error as err:
             raise self._translated("", (), err) from err
 
     @property
     def rowcount(self) -> int:
         """Rows that the last statement changed."""
-        return self._cursor.rowcount
+        return int(self._cursor.rowcount)
 
     @property
     def _error(self) -> type[Exception]:
-        error: type[Exception] = self._dialect.loaded_dbapi.Error
-        return error
-
-    def _last_result(self) -> None:
-        # psycopg 3 keeps the results of all commands of a statement.
-        while self._cursor.nextset():  # type: ignore[attr-defined]  # only psycopg 3 has it
-            pass
+        return self._dialect.loaded_dbapi.Error
 
     def _translated(self, statement: str, parameters: Any, err: Exception) -> BaseException:
-        is_lost = self._dialect.is_disconnect(err, self._raw, self._cursor)  # type: ignore[arg-type]  # any driver's
+        is_lost = self._dialect.is_disconnect(err, self._raw, self._cursor)  # type: ignore[arg-type]
         if is_lost:
             self.abandon(err)
         return _sqlalchemy_error(self._dialect, err, statement, parameters, is_lost=is_lost)
@@ -125,7 +117,7 @@ class Cursor(AbstractContextManager["Cursor"]):
         with suppress(self._error):
             # A closed SQLite connection keeps its locks while a cursor lives.
             self._raw.rollback()
-        self._owner.invalidate(err)
+        self.owner.invalidate(err)
 
     def close(self) -> None:
         """Release the driver's cursor."""
@@ -169,13 +161,13 @@ def _pooled_connection(db: Database) -> sqlalchemy.PoolProxiedConnection:
 _Owner = sqlalchemy.Connection | sqlalchemy.PoolProxiedConnection
 
 
-def _cursor(connection: Any, dialect: sqlalchemy.Dialect) -> _DriverCursor:
-    if dialect.driver == "psycopg":
-        # Server-side binding allows one command a statement only.
+def _cursor(connection: Any, dialect: sqlalchemy.Dialect, *, several: bool = False) -> Any:
+    if several and dialect.driver == "psycopg":
+        # Server-side binding, which prepares statements, allows one command a statement only.
         import psycopg
 
-        return psycopg.ClientCursor(connection.dbapi_connection)  # type: ignore[return-value]  # a wider protocol
-    return connection.cursor()  # type: ignore[no-any-return]  # any driver's
+        return psycopg.ClientCursor(connection.dbapi_connection)
+    return connection.cursor()
 
 
 def reading(db: Database) -> AbstractContextManager[Cursor]:

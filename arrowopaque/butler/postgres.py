@@ -89,11 +89,10 @@ class Postgres(Dialect):
         """Return one statement that inserts stored rows into D."""
         if not names:
             return "; ".join([f"INSERT INTO {self.names.delta} DEFAULT VALUES{conflict}"] * len(rows)), []
-        columns = self._column_list(names)
         if len(rows) == 1:
-            row = convert_row(rows[0], self.to_driver(names))
-            marks = ", ".join(self._cast(name) for name in names)
-            return f"INSERT INTO {self.names.delta} ({columns}) VALUES ({marks}){conflict}", list(row)
+            statement, converts = self.insertion(tuple(names))
+            return statement + conflict, list(convert_row(rows[0], converts))
+        columns = self._column_list(names)
         arrays, parameters = self._unnest(names, rows)
         return f"INSERT INTO {self.names.delta} ({columns}) SELECT * FROM {arrays}{conflict}", parameters
 

@@ -106,6 +106,8 @@ class Dialect(ABC):
         self._tombstone_select = self._select(1, spec.primary_key) if spec.primary_key else ""
         self._state_select = self.small_lock() + self._tombstone_select
         self._catalog_select = self._select_catalog()
+        self._manifest_select = f"SELECT manifest FROM {names.catalog} WHERE table_name = {self.mark}"
+        self._insertions: dict[tuple[str, ...], tuple[str, list[Convert | None]]] = {}
 
     def to_driver(self, names: Sequence[str]) -> list[Convert | None]:
         """Return what turns stored values into the driver's."""
@@ -202,6 +204,22 @@ class Dialect(ABC):
         clause, parameters = self.conditions(where)
         return f"{self._state_select}{clause} UNION ALL {self._catalog_select}", [*parameters, table]
 
+    def manifest(self, table: str) -> tuple[str, list[Any]]:
+        """Return the statement that reads C's manifest alone."""
+        return self._manifest_select, [table]
+
+    def insertion(self, names: tuple[str, ...]) -> tuple[str, list[Convert | None]]:
+        """Return what inserts one row of some columns into D, and what makes
+        its parameters: rendered once, as it is the same for each call.
+        """
+        known = self._insertions.get(names)
+        if known is None:
+            marks = ", ".join(self._cast(name) for name in names)
+            values = f"({self._column_list(names)}) VALUES ({marks})" if names else "DEFAULT VALUES"
+            known = f"INSERT INTO {self.names.delta} {values}", self.to_driver(names)
+            self._insertions[names] = known
+        return known
+
     @abstractmethod
     def small_lock(self) -> str:
         """Return the command, with its separator, that a small write opens
@@ -243,15 +261,10 @@ class Dialect(ABC):
 
     def insert_returning(self, cursor: Cursor, names: Sequence[str], row: Row, conflict: str) -> list[Row]:
         """Insert a stored row into D and return the primary key it got."""
-        if names:
-            marks = ", ".join(self._cast(name) for name in names)
-            values = f"({self._column_list(names)}) VALUES ({marks})"
-            (row,) = convert_rows([row], self.to_driver(names))
-        else:
-            values = "DEFAULT VALUES"
+        statement, converts = self.insertion(tuple(names))
         returning = self._column_list(self.spec.primary_key)
         return cursor.execute(
-            f"INSERT INTO {self.names.delta} {values}{conflict} RETURNING {returning}", row
+            f"{statement}{conflict} RETURNING {returning}", convert_row(row, converts) if names else row
         ).rows()
 
     def swap(self, cursor: Cursor, table: str, old: str | None, new: str) -> bool:

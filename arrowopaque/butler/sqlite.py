@@ -6,12 +6,11 @@ __all__ = ["Sqlite"]
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from arrowopaque.butler.ddl import STAMP
 from arrowopaque.butler.host import Cursor
-from arrowopaque.butler.sql import Convert, Dialect, Row, convert_row, convert_rows
+from arrowopaque.butler.sql import Dialect, Row, convert_row, convert_rows
 from arrowopaque.format.spec import Column, ColumnKind
 from arrowopaque.format.where import In
 
@@ -21,10 +20,6 @@ class Sqlite(Dialect):
 
     mark = "?"
     _IN_JSON = frozenset(ColumnKind) - {ColumnKind.FLOAT, ColumnKind.BINARY}
-
-    @cached_property
-    def _inserts(self) -> dict[tuple[str, ...], tuple[str, list[Convert | None]]]:
-        return {}
 
     def _null(self, column: Column) -> str:
         return "NULL"
@@ -62,21 +57,11 @@ class Sqlite(Dialect):
 
     def insert(self, cursor: Cursor, names: Sequence[str], rows: Sequence[Row], conflict: str = "") -> None:
         """See `Dialect`."""
-        statement, converts = self._insertion(tuple(names))
+        statement, converts = self.insertion(tuple(names))
         if len(rows) == 1:
             cursor.execute(statement + conflict, convert_row(rows[0], converts))
         else:
             cursor.executemany(statement + conflict, convert_rows(rows, converts) if names else rows)
-
-    def _insertion(self, names: tuple[str, ...]) -> tuple[str, list[Convert | None]]:
-        """Return what inserts some columns: made once, as it is the same for each call."""
-        known = self._inserts.get(names)
-        if known is None:
-            marks = ", ".join("?" for _ in names)
-            values = f"({self._column_list(names)}) VALUES ({marks})" if names else "DEFAULT VALUES"
-            known = f"INSERT INTO {self.names.delta} {values}", self.to_driver(names)
-            self._inserts[names] = known
-        return known
 
     def bury(self, cursor: Cursor, keys: list[Row], stamp: int) -> None:
         """See `Dialect`."""

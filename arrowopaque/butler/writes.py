@@ -91,18 +91,11 @@ def owners(
 
 
 def _clashing(
-    table: RegistryTable,
-    cursor: Cursor,
-    call: Call,
-    keys: Sequence[Key],
-    state: tuple[dict[Key, int], str | None],
+    table: RegistryTable, cursor: Cursor, call: Call, base: Base, keys: Sequence[Key], existing: set[Key]
 ) -> set[int]:
-    """Return which of the call's rows, with these ``keys``, clash with data
-    files.
+    """Return which of the call's rows clash with data files, where those of
+    their ``keys`` that are ``existing`` are.
     """
-    gone, manifest = state
-    base = table.base(manifest)
-    existing = existing_keys(base, keys, gone)
     clashing = {i for i, key in enumerate(keys) if key in existing} if existing else set()
     for columns, holders in owners(table, cursor, base, call):
         values = call.keys(columns)
@@ -115,35 +108,46 @@ def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
 
     Requires: `cursor` is in the caller's transaction.
     """
-    if not call.has(table.spec.primary_key) or _generates(table, call):
+    key = table.spec.primary_key
+    if not call.has(key) or _generates(table, call):
         _insert_generated(table, cursor, call, "")
         return
-    keys = call.keys(table.spec.primary_key)
-    where = leading_term(table.spec, keys)
-    sql = table.sql
+    sql, keys = table.sql, call.keys(key)
     with _whole(table, cursor, call.count):
         if isinstance(sql, Postgres):
-            # Lock, insert and read in one round trip: a clash found afterwards
-            # ends in the server's error, which undoes the insert too.
-            statement, parameters = sql.insert_statement(call.names, call.rows)
-            state_statement, state_parameters = sql.state(table.name, where)
-            body = state_statement.removeprefix(sql.small_lock())
-            both = f"{sql.small_lock()}{statement}; {body}"
-            _, gone, manifest = table.split(cursor.execute(both, [*parameters, *state_parameters]).rows())
-            _refuse_clashing(table, cursor, call, keys, (gone, manifest))
+            # A clash found afterwards ends in the server's error, which undoes the insert too.
+            _refuse_clashing(table, cursor, call, keys, _insert_first(table, sql, cursor, call))
         else:
-            _refuse_clashing(table, cursor, call, keys, table.lock_state(cursor, where))
+            ((manifest,),) = cursor.execute(*sql.manifest(table.name)).rows()
+            _refuse_clashing(table, cursor, call, keys, manifest)
             sql.insert(cursor, call.names, call.rows)
 
 
+def _insert_first(table: RegistryTable, sql: Postgres, cursor: Cursor, call: Call) -> str:
+    """Insert into D, and return C's manifest."""
+    manifest = table.held(cursor)
+    if manifest is not None:
+        sql.insert(cursor, call.names, call.rows)
+        return manifest
+    # The INSERT takes D's small lock, and C is read in a statement after it.
+    insertion, values = sql.insert_statement(call.names, call.rows)
+    statement, parameters = sql.manifest(table.name)
+    found = cursor.execute_several(f"{insertion}; {statement}", [*values, *parameters]).rows()
+    manifest = str(found[0][0])
+    table.hold(cursor, manifest)
+    return manifest
+
+
 def _refuse_clashing(
-    table: RegistryTable,
-    cursor: Cursor,
-    call: Call,
-    keys: Sequence[Key],
-    state: tuple[dict[Key, int], str | None],
+    table: RegistryTable, cursor: Cursor, call: Call, keys: Sequence[Key], manifest: str
 ) -> None:
-    clashing = _clashing(table, cursor, call, keys, state)
+    base = table.base(manifest or None)
+    existing = existing_keys(base, keys, {})
+    if existing:
+        # C cannot have changed since: what tombstones there are now is true of it.
+        gone, _ = table.lock_state(cursor, leading_term(table.spec, keys))
+        existing -= gone.keys()
+    clashing = _clashing(table, cursor, call, base, keys, existing)
     if clashing:
         clash_error(table, cursor, call.names, call.rows[min(clashing)])
 
@@ -157,7 +161,9 @@ def ensure(table: RegistryTable, cursor: Cursor, call: Call) -> None:
         _insert_generated(table, cursor, call, _DO_NOTHING)
         return
     keys = call.keys(table.spec.primary_key)
-    clashing = _clashing(table, cursor, call, keys, table.lock_state(cursor, leading_term(table.spec, keys)))
+    gone, manifest = table.lock_state(cursor, leading_term(table.spec, keys))
+    base = table.base(manifest)
+    clashing = _clashing(table, cursor, call, base, keys, existing_keys(base, keys, gone))
     kept = [
         row
         for i, row in enumerate(call.rows)

@@ -10,6 +10,7 @@ _COUNTEREXAMPLES = "protocol/test_registry_counterexamples.py"
 _FILES = "protocol/test_registry_counterexamples_files.py"
 _BULK = "protocol/test_registry_bulk.py"
 _LOCKS = "protocol/test_registry_locks.py"
+_HELD = "protocol/test_registry_held.py"
 
 READS = (
     Mutation(
@@ -44,23 +45,44 @@ SMALL = (
     Mutation(
         "C and T are read in a statement after the lock",
         "butler/delta.py",
-        "_, tombstones, manifest = self.split(cursor.execute(*self.sql.state(self.name, where)).rows())",
+        "_, tombstones, manifest = self.split("
+        "cursor.execute_several(*self.sql.state(self.name, where)).rows())",
         """statement, parameters = self.sql.state(self.name, where)
         early = cursor.execute(statement.removeprefix(self.sql.small_lock()), parameters).rows()
-        cursor.execute(statement, parameters)
+        cursor.execute_several(statement, parameters)
         _, tombstones, manifest = self.split(early)""",
         (f"{_FILES}::test_13_writer_that_waited_sees_the_new_manifest",),
         models=("read after the lock",),
     ),
     Mutation(
-        "an insert reads C and T after it has waited",
+        "an insert reads C after it has waited",
         "butler/writes.py",
-        """_, gone, manifest = table.split(cursor.execute(both, [*parameters, *state_parameters]).rows())""",
-        """early = cursor.execute(body, state_parameters).rows()
-            cursor.execute(both, [*parameters, *state_parameters])
-            _, gone, manifest = table.split(early)""",
+        """    found = cursor.execute_several(f"{insertion}; {statement}", [*values, *parameters]).rows()""",
+        """    found = cursor.execute(statement, parameters).rows()
+    cursor.execute(insertion, values)""",
         (f"{_FILES}::test_13_writer_that_waited_sees_the_new_manifest",),
         "insert",
+    ),
+    Mutation(
+        "a bulk write forgets what its transaction held",
+        "butler/delta.py",
+        "            _held.pop(transaction, None)",
+        "            pass",
+        (f"{_HELD}::test_clash_with_a_bulk_write_of_the_same_transaction",),
+    ),
+    Mutation(
+        "nothing is held that a savepoint may let go",
+        "butler/delta.py",
+        "if transaction is not None and not transaction.connection.in_nested_transaction():",
+        "if transaction is not None:",
+        (f"{_HELD}::test_clash_after_a_savepoint_let_the_lock_go",),
+    ),
+    Mutation(
+        "tombstones are looked up where an insert finds its key in data files",
+        "butler/writes.py",
+        "        existing -= gone.keys()\n",
+        "        pass\n",
+        (f"{_HELD}::test_key_that_was_deleted_from_a_file",),
     ),
     Mutation(
         "keys are looked up in data files",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,3 +62,41 @@ def test_constraints_over_many_row_groups(root: StoreRoot) -> None:
     assert [row["id"] for row in table.fetch(name=_name(5))] == [2 * COUNT]
     assert table.fetch_arrow().num_rows == COUNT - 3 + 11
     root.verify()
+
+
+@pytest.mark.parametrize("name", ["comparable", "keys", "row", "bounds", "deleted"])
+def test_a_column_of_any_name_is_cached_as_itself(tmp_path: Path, name: str) -> None:
+    """What is kept of a file under a name of ours is not taken for its column of that name."""
+    spec = TableSpec(
+        columns=(
+            Column(name="id", kind=ColumnKind.STRING, length=16, nullable=False),
+            Column(name=name, kind=ColumnKind.STRING, length=16),
+        ),
+        primary_key=("id",),
+        unique=((name,),),
+    )
+    root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2, row_group_rows=4))
+    root.register("t", spec)
+    table = root.table("t")
+    ids = [f"{n:03d}" for n in range(COUNT)]
+    table.insert_arrow(pa.table({"id": ids, name: [_name(n) for n in range(COUNT)]}, spec.arrow_schema))
+    for _ in range(2):
+        assert [dict(row) for row in table.fetch(id="007")] == [{"id": "007", name: _name(7)}]
+        assert [dict(row) for row in table.fetch(**{name: _name(7)})] == [{"id": "007", name: _name(7)}]
+        assert table.fetch_arrow(id=ids[:20]).column(name).to_pylist() == [_name(n) for n in range(20)]
+
+
+@pytest.mark.parametrize("length", [3, 100])
+def test_keys_that_are_strings_are_counted_as_python_holds_them(tmp_path: Path, length: int) -> None:
+    spec = TableSpec(
+        columns=(Column(name="id", kind=ColumnKind.STRING, length=200, nullable=False),), primary_key=("id",)
+    )
+    root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2))
+    root.register("t", spec)
+    ids = [f"{n:0{length}d}" for n in range(0, 900, 2)]
+    root.table("t").insert_arrow(pa.table({"id": ids}, spec.arrow_schema))
+    before = root.volume.cache.used
+    assert not list(root.table("t").fetch(id=f"{1:0{length}d}"))
+    # The column is kept as it was decoded, and again as it is searched.
+    as_objects = sum(8 + sys.getsizeof(id) for id in ids)
+    assert root.volume.cache.used - before >= pa.array(ids).nbytes + as_objects

@@ -155,8 +155,8 @@ class Faults:
         patch.setattr(root, "open_store", open_faulty)
         plain = host._cursor
 
-        def faulty_cursor(connection: Any, dialect: sqlalchemy.Dialect) -> Any:
-            return FaultyCursor(plain(connection, dialect), dialect, self)
+        def faulty_cursor(connection: Any, dialect: sqlalchemy.Dialect, **how: Any) -> Any:
+            return FaultyCursor(plain(connection, dialect, **how), dialect, self)
 
         patch.setattr(host, "_cursor", faulty_cursor)
 
