@@ -64,14 +64,6 @@ def _string(column: Column, value: Any) -> str:
     return str(value)
 
 
-def _integer(column: Column, value: Any) -> int:
-    result = value if type(value) is int else _index(column, value)
-    limit = 1 << (BITS[column.kind] - 1)
-    if not -limit <= result < limit:
-        raise _reject(column, value, f"is outside {-limit}..{limit - 1}")
-    return result
-
-
 def _index(column: Column, value: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -125,16 +117,12 @@ def _uuid(column: Column, value: Any) -> bytes:
 _CHECKS: dict[ColumnKind, Callable[[Column, Any], Any]] = {
     ColumnKind.STRING: _string,
     ColumnKind.TEXT: _string,
-    ColumnKind.SMALLINT: _integer,
-    ColumnKind.INTEGER: _integer,
-    ColumnKind.BIGINT: _integer,
     ColumnKind.FLOAT: _float,
     ColumnKind.BOOLEAN: _boolean,
     ColumnKind.BINARY: _binary,
     ColumnKind.UUID: _uuid,
     ColumnKind.HASH: _hash,
     ColumnKind.REGION: _hash,
-    ColumnKind.TIME: _integer,
 }
 
 
@@ -155,7 +143,21 @@ def to_stored(
         return partial(_float_or_null, column)
     if column.kind in STRINGS:
         return _string_encoder(column)
+    if column.kind in BITS:
+        return _integer_encoder(column)
     return partial(_CHECKS[column.kind], column)
+
+
+def _integer_encoder(column: Column) -> Callable[[Any], int]:
+    limit = 1 << (BITS[column.kind] - 1)
+
+    def encode(value: Any) -> int:
+        result = value if type(value) is int else _index(column, value)
+        if -limit <= result < limit:
+            return result
+        raise _reject(column, value, f"is outside {-limit}..{limit - 1}")
+
+    return encode
 
 
 def _string_encoder(column: Column) -> Callable[[Any], str]:

@@ -242,26 +242,34 @@ class Records:
         columns = [self._values.spec.by_name[name] for name in where]
         terms: list[Term] = []
         for column, value in zip(columns, where.values(), strict=True):
-            if isinstance(value, str) and value.endswith("%") and column.kind in STRINGS:
-                terms.append(Prefix(column.name, str(value[:-1])))
-                continue
-            several = isinstance(value, list | tuple | set)
-            given = list(value) if several else [value]
-            stored = self._values.sought_plainly(column, given)
-            if stored is not None:
-                terms.append(In(column.name, tuple({*stored} - {None}), null=None in stored))
-                continue
-            present = [one for one in given if one is not None]
-            if several and not self._can_match(column, present):
-                # What has no common order the SQL manager refuses, like this.
-                sorted({*present})
-            found = {self._sought(column, one) for one in present} - {_NOWHERE}
-            # NULL among the values of a list matches NULL, and alone it does too.
-            term = In(column.name, tuple(found), null=len(present) < len(given))
-            if not term.values and not term.null:
+            term = self._term(column, value)
+            if term is None:
                 return None
             terms.append(term)
         return terms
+
+    def _term(self, column: Column, value: Any) -> Term | None:
+        if isinstance(value, str) and value.endswith("%") and column.kind in STRINGS:
+            return Prefix(column.name, str(value[:-1]))
+        if isinstance(value, _SEVERAL):
+            return self._one_of(column, list(value))
+        if value is None:
+            return In(column.name, (), null=True)
+        found = self._sought(column, value)
+        return None if found is _NOWHERE else In(column.name, (found,))
+
+    def _one_of(self, column: Column, given: list[Any]) -> Term | None:
+        stored = self._values.sought_plainly(column, given)
+        if stored is not None:
+            return In(column.name, tuple({*stored} - {None}), null=None in stored)
+        present = [one for one in given if one is not None]
+        if not self._can_match(column, present):
+            # What has no common order the SQL manager refuses, like this.
+            sorted({*present})
+        found = {self._sought(column, one) for one in present} - {_NOWHERE}
+        # NULL among the values of a list matches NULL.
+        term = In(column.name, tuple(found), null=len(present) < len(given))
+        return term if term.values or term.null else None
 
     def fetch(self, **where: Any) -> Iterator[Row]:
         """Yield the rows that satisfy all constraints.
@@ -330,3 +338,4 @@ class Records:
 
 
 _NOWHERE = object()
+_SEVERAL = (list, tuple, set)
