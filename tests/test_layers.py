@@ -20,9 +20,9 @@ MAX_LINES = 400
 
 _LAYERS: list[dict[str, str]] = [
     {"": "errors clock options"},
-    {"format": "limits document bitmap thrift spec names where columns values"},
+    {"format": "limits document bitmap thrift spec names where columns values keyfilter"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
-    {"store": "cache parallel footer pages parquet encoding datafile order volume catalog"},
+    {"store": "cache parallel footer pages sparse parquet encoding datafile order volume catalog access"},
     {"store": "base apply"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
     {
@@ -56,6 +56,7 @@ ONLY_IN = {
     "botocore": "objects",
     "aiobotocore": "objects",
     "boto3": "objects",
+    "xxhash": "format",
     "click": "cli",
     "rich": "cli",
 }

@@ -80,7 +80,8 @@ def owners(
         holders: dict[Row, set[Key]] = {}
         if base.files and call.has(columns):
             names = list(dict.fromkeys([*key, *columns]))
-            for match in base.matching(columns, keys_to_arrow(table, columns, wanted), names):
+            rows = keys_to_arrow(table, columns, wanted)
+            for match in base.matching(columns, rows, names, is_rare=True):
                 keys = list(rows_of(match.rows.select(list(key))))
                 gone, _ = table.lock_state(cursor, leading_term(table.spec, keys))
                 for owner, values in zip(keys, rows_of(match.rows.select(list(columns))), strict=True):

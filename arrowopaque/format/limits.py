@@ -14,6 +14,7 @@ __all__ = [
     "DOCUMENT_BYTES",
     "DOCUMENT_DEPTH",
     "FILE_ROWS",
+    "FILTER_BYTES",
     "FOOTER_BYTES",
     "FOOTER_UNCOUNTED",
     "FOOTER_VALUES",
@@ -72,6 +73,9 @@ equal rows, so that their count bounds the memory that decoding takes."""
 CHUNK_BYTES = 2**29
 """Bytes of one column of one row group, decompressed, and of its strings when
 they are decoded. 8 192 regions take 16 MB."""
+
+FILTER_BYTES = 2**22
+"""The filter of a row group's keys has 8 kB by default, a byte a row or two."""
 
 _CONTAINER_ROWS = 2**16
 _CONTAINER_BYTES = 2**13 + 16

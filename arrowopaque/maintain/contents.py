@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.errors import CorruptStoreError
+from arrowopaque.format.keyfilter import hashes_of
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, encode_key
 from arrowopaque.maintain.findings import RESTORE, Check, Finding, caught
 from arrowopaque.maintain.statistics import stored_statistics, value_of
 from arrowopaque.store.base import Base, rows_of
-from arrowopaque.store.datafile import SortedFile, comparable, same_values
+from arrowopaque.store.datafile import SortedFile, comparable, listed, same_values
 from arrowopaque.store.order import arrow_order
 from arrowopaque.store.parquet import POSITION, ParquetObject, plain
 
@@ -153,6 +154,14 @@ class _Said:
             if bounds and _ends(rows.column(self._leading)) != tuple(side[group].as_py() for side in bounds):
                 yield self._place.finding(
                     Check.STATISTICS, f"the bounds of row group {group} are not those of its rows"
+                )
+            yield from self._filtered(group, plain(rows.column(self._leading)))
+
+    def _filtered(self, group: int, keys: pa.Array) -> Iterator[Finding]:
+        for found in self._file.filters([group], self._leading).values():
+            if not found.may_hold_each(hashes_of(listed(comparable(keys)), keys.type)).all():
+                yield self._place.finding(
+                    Check.STATISTICS, f"the key filter of row group {group} leaves out a key of its rows"
                 )
 
     def _holds(self, group: int, name: str, kind: pa.DataType, ends: tuple[Any, Any] | None) -> bool:

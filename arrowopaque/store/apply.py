@@ -79,11 +79,17 @@ Facts = dict[str, Any]
 
 
 def _store_sorted(
-    volume: Volume, spec: TableSpec, rows: pa.Table, schema: pa.Schema, leading: str, path: str
+    volume: Volume, spec: TableSpec, rows: pa.Table, path: str, lookup: tuple[str, ...] = ()
 ) -> Facts:
-    """Store rows as a Parquet object; return what a manifest says of it."""
+    """Store rows as a data file, or as an index file of the columns
+    ``lookup``; return what a manifest says of it.
+    """
+    schema = index_schema(spec, lookup) if lookup else spec.exact_schema
+    leading = (lookup or spec.primary_key)[0]
     notes = _notes(spec.by_name[name] for name in schema.names if name in spec.by_name)
-    encoded = encode(rows, schema, leading, notes, volume.options.row_group_rows)
+    # Where values are unique, most that are looked for are not there.
+    is_unique = not lookup or lookup in spec.unique
+    encoded = encode(rows, schema, leading, notes, volume.options.row_group_rows, is_unique)
     volume.store.put(path, encoded.data)
     return {"path": path, **encoded.facts}
 
@@ -95,16 +101,14 @@ def _store_index(
     table = rows.select(list(columns)).append_column(POSITION, pa.array(np.arange(rows.num_rows), pa.int64()))
     if table.column(0).null_count:
         table = table.filter(table.column(0).is_valid())
-    return _store_sorted(
-        volume, spec, sort_rows(table, columns), index_schema(spec, columns), columns[0], path
-    )
+    return _store_sorted(volume, spec, sort_rows(table, columns), path, columns)
 
 
 def write_file(volume: Volume, spec: TableSpec, table: str, partition: int, rows: pa.Table) -> DataFile:
     """Store sorted rows as one data file with its indexes."""
     id = clock.new_id()
     path = names.data_file(table, partition, id)
-    tasks = [partial(_store_sorted, volume, spec, rows, spec.exact_schema, spec.primary_key[0], path)]
+    tasks = [partial(_store_sorted, volume, spec, rows, path)]
     for number, columns in enumerate(spec.lookups):
         place = names.index_file(table, partition, id, number)
         tasks.append(partial(_store_index, volume, spec, rows, columns, place))

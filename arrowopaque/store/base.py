@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Base", "Hits", "Match", "choose_path", "hits_of", "live_only", "load_base", "point", "rows_of"]
+__all__ = ["Base", "Hits", "Match", "hits_of", "live_only", "load_base", "rows_of"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ from arrowopaque.format.manifest import (
 )
 from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
-from arrowopaque.format.where import In, Prefix, Term, Where, mask, prefix_end
+from arrowopaque.format.where import Prefix, Term, Where, mask, prefix_end
+from arrowopaque.store.access import FEW, choose_path
 from arrowopaque.store.datafile import Positions, SortedFile, comparable, distinct, same_values
 from arrowopaque.store.parquet import POSITION
 from arrowopaque.store.volume import Volume
@@ -41,37 +42,6 @@ class Match:
     path: str
     positions: Positions
     rows: pa.Table
-
-
-def choose_path(spec: TableSpec, where: Where) -> tuple[Term, tuple[str, ...]] | None:
-    """Return the term to look up first and the sorted columns that serve it.
-
-    `None` means that only a scan will do.
-    """
-    terms = {term.column: term for term in where}
-    for columns in (spec.primary_key, *spec.lookups):
-        term = terms.get(columns[0]) if columns else None
-        # NULLs are in no index.
-        if term is not None and not (isinstance(term, In) and term.null):
-            return term, columns
-    return None
-
-
-_FEW = 8
-"""Values that are cheaper to look up one by one than together."""
-
-
-def point(spec: TableSpec, where: Where) -> tuple[tuple[str, ...], Sequence[Any]] | None:
-    """Return the sorted columns and the few values of the first of them that
-    ``where`` asks for, if that is all it does.
-    """
-    if len(where) != 1 or not isinstance(where[0], In) or len(where[0].values) > _FEW:
-        return None
-    columns = spec.sorted_by.get(where[0].column)
-    # NULLs are in no index.
-    if columns is None or where[0].null or spec.by_name[where[0].column].kind is ColumnKind.FLOAT:
-        return None
-    return columns, where[0].values
 
 
 class Base:
@@ -204,8 +174,8 @@ class Base:
         key = self.spec.primary_key
         if not self.files or not keys:
             return set()
-        if len(keys) > _FEW or self.spec.columns[self.spec.key_positions[0]].kind is ColumnKind.FLOAT:
-            found = self.matching(key, columnar(self.spec.key_schema, keys), key)
+        if len(keys) > FEW or self.spec.columns[self.spec.key_positions[0]].kind is ColumnKind.FLOAT:
+            found = self.matching(key, columnar(self.spec.key_schema, keys), key, is_rare=True)
             return {row for match in found for row in rows_of(match.rows)}
         rows: set[Key] = set()
         for value in {given[0] for given in keys} - {None}:
@@ -213,7 +183,7 @@ class Base:
         return rows.intersection(keys)
 
     def _files_with(self, value: Any) -> list[DataFile]:
-        if len(self.files) <= _FEW:
+        if len(self.files) <= FEW:
             ends = zip(self.files, self._ends, strict=True)
             return [file for file, (low, high) in ends if low <= value <= high]
         inside = (self._least <= value) & (self._most >= value)
@@ -239,13 +209,23 @@ class Base:
         return [self.files[i] for i in np.flatnonzero(inside)]
 
     def _by_index(
-        self, entry: DataFile, columns: tuple[str, ...], low: Any, high: Any, wanted: npt.NDArray[Any] | None
+        self,
+        entry: DataFile,
+        columns: tuple[str, ...],
+        low: Any,
+        high: Any,
+        wanted: npt.NDArray[Any] | None,
+        *,
+        is_rare: bool = False,
     ) -> Positions:
         index = next(index for index in entry.indexes if index.columns == columns)
         if not index.rows:
             return np.empty(0, np.int64)
         file = self.open(index)
-        at = file.locate(wanted) if wanted is not None else file.locate_range(low, high)
+        if wanted is None:
+            at = file.locate_range(low, high)
+        else:
+            at = file.locate(wanted, is_rare=is_rare)
         if not len(at):
             return at
         rows = file.take(at, [columns[0], POSITION])
@@ -302,7 +282,9 @@ class Base:
                 if block.num_rows:
                     yield Match(entry.path, np.flatnonzero(keep) + start, block.select(list(names)))
 
-    def matching(self, columns: tuple[str, ...], wanted: pa.Table, names: Sequence[str]) -> Iterator[Match]:
+    def matching(
+        self, columns: tuple[str, ...], wanted: pa.Table, names: Sequence[str], *, is_rare: bool = False
+    ) -> Iterator[Match]:
         """Yield the live rows whose ``columns`` equal a row of ``wanted``.
 
         Parameters
@@ -313,6 +295,8 @@ class Base:
             Rows with at least ``columns``; one with a NULL equals none.
         names
             The columns to return.
+        is_rare
+            Whether most are taken not to be there.
         """
         if not self.files:
             return
@@ -327,7 +311,10 @@ class Base:
         by_key = sorted_by == self.spec.primary_key
         for entry in self._files_between(None, None, values) if by_key else self.files:
             file = self.open(entry)
-            located = file.locate(values) if by_key else self._by_index(entry, sorted_by, None, None, values)
+            if by_key:
+                located = file.locate(values, is_rare=is_rare)
+            else:
+                located = self._by_index(entry, sorted_by, None, None, values, is_rare=is_rare)
             positions = file.alive(located)
             if len(positions) and exact:
                 keep = _same_rows(file.take(positions, columns), wanted.select(list(columns)))

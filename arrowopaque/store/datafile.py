@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Positions", "SortedFile", "comparable", "distinct", "same_values"]
+__all__ = ["Positions", "SortedFile", "comparable", "distinct", "listed", "same_values"]
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,7 @@ from pyroaring import BitMap
 from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format import bitmap
 from arrowopaque.format.document import digest
+from arrowopaque.format.keyfilter import can_filter, hashes_of, probe_of
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
@@ -51,6 +52,16 @@ def comparable(array: pa.Array) -> npt.NDArray[Any]:
         array = array.cast(pa.uint8())
     result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
     return result
+
+
+def listed(values: npt.NDArray[Any]) -> list[Any]:
+    """Return `comparable` values in stored form."""
+    if values.dtype.kind == "S":
+        # NumPy would drop their trailing zero bytes.
+        width, data = values.dtype.itemsize, values.tobytes()
+        return [data[at : at + width] for at in range(0, len(data), width)]
+    found: list[Any] = values.tolist()
+    return found
 
 
 def same_values(one: pa.Array, other: pa.Array) -> bool:
@@ -157,10 +168,6 @@ class SortedFile:
         for group, keys in zip(groups, known, strict=True):
             yield group, self._sorted(group, arrays[group, self._leading]) if keys is None else keys
 
-    def _keys_of(self, group: int, along: Sequence[str]) -> npt.NDArray[Any]:
-        keys: npt.NDArray[Any] | None = self._cache.get((self.entry.path, "keys", group))
-        return next(self._keys([group], along))[1] if keys is None else keys
-
     def _sorted(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
         if array.null_count:
             raise self._corrupt(f"row group {group} has NULL in column {self._leading!r}")
@@ -179,16 +186,64 @@ class SortedFile:
         last = np.searchsorted(wanted, bounds.last, "right")
         return [int(group) for group in np.flatnonzero(first < last)]
 
-    def locate(self, wanted: npt.NDArray[Any], along: Sequence[str] = ()) -> Positions:
+    def _unread(self, groups: Sequence[int]) -> list[int]:
+        """Return the row groups whose keys are not at hand."""
+        path, get = self.entry.path, self._cache.get
+        return [group for group in groups if get((path, "keys", group)) is None]
+
+    def _may_hold(self, group: int, value: Any, *, ask: bool) -> bool:
+        """Return whether a row group whose keys are not at hand may have a
+        value; its filter is fetched only if we are to ``ask`` for it.
+        """
+        if not can_filter(self._kind):
+            return True
+        if not ask:
+            found = self._cache.get((self.entry.path, "filter", group))
+        else:
+            found = self.object.filters([group], self._leading).get(group)
+        return found is None or found.may_hold(probe_of(value, self._kind))
+
+    def _groups_that_may_hold(self, groups: list[int], wanted: npt.NDArray[Any]) -> list[int]:
+        """Return those row groups whose filters do not tell that they have
+        none of the values.
+        """
+        bounds = self._bounds()
+        if bounds is None or not can_filter(self._kind):
+            return groups
+        filters = self.object.filters(self._unread(groups), self._leading)
+        if not filters:
+            return groups
+        hashes = hashes_of(listed(wanted), self._kind)
+        starts = np.searchsorted(wanted, bounds.first[groups], "left")
+        stops = np.searchsorted(wanted, bounds.last[groups], "right")
+        return [
+            group
+            for group, start, stop in zip(groups, starts, stops, strict=True)
+            if group not in filters or filters[group].may_hold_each(hashes[start:stop]).any()
+        ]
+
+    def locate(
+        self, wanted: npt.NDArray[Any], along: Sequence[str] = (), *, is_rare: bool = False
+    ) -> Positions:
         """Return where the leading column has one of ``wanted``, which must
         be ascending and distinct.
 
-        Where that is likely in every row group, the columns ``along`` are
-        fetched at once.
+        Parameters
+        ----------
+        wanted
+            The values.
+        along
+            Columns that are fetched at once, where a value is likely in
+            every row group.
+        is_rare
+            Whether most values are taken not to be there, so that filters
+            are asked first.
         """
         offsets = self.object.offsets
         found = []
         groups = self._groups_with(wanted)
+        if is_rare and len(wanted) < _DENSE * len(groups):
+            groups = self._groups_that_may_hold(groups, wanted)
         for group, keys in self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()):
             start, stop = wanted.searchsorted(keys[0], "left"), wanted.searchsorted(keys[-1], "right")
             near = wanted[start:stop]
@@ -211,7 +266,12 @@ class SortedFile:
             groups = range(bisect_left(bounds.greatest, value), bisect_right(bounds.least, value))
         found = []
         for group in groups:
-            keys = self._keys_of(group, along)
+            keys = self._cache.get((self.entry.path, "keys", group))
+            if keys is None:
+                # A row that is there comes with its keys, so that a filter would be one request more.
+                if not self._may_hold(group, value, ask=not along):
+                    continue
+                _, keys = next(self._keys([group], along))
             start, stop = keys.searchsorted(value, "left"), keys.searchsorted(value, "right")
             if start < stop:
                 found += [(group, at) for at in range(int(start), int(stop))]

@@ -135,7 +135,8 @@ class TableDraft:
         names = list(dict.fromkeys([*key, *columns]))
         gone = key_table(self.spec, list(self._gone)) if self._gone else None
         found: dict[Row, set[Key]] = {}
-        for match in live_only(self._base.matching(columns, wanted, names), gone, key):
+        matches = self._base.matching(columns, wanted, names, is_rare=True)
+        for match in live_only(matches, gone, key):
             owners = rows_of(match.rows.select(list(key)))
             for owner, values in zip(owners, rows_of(match.rows.select(list(columns))), strict=True):
                 found.setdefault(values, set()).add(owner)

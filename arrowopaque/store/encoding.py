@@ -7,6 +7,7 @@ __all__ = ["Encoded", "encode"]
 import base64
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,18 @@ import pyarrow.parquet as pq
 from arrowopaque.errors import ConfigurationError
 from arrowopaque.format import limits
 from arrowopaque.format.document import digest
+from arrowopaque.format.keyfilter import can_filter
 from arrowopaque.format.manifest import encode_leading
 from arrowopaque.store.footer import (
     BOUNDS,
     DIGEST_BYTES,
     DIGESTS,
+    FILTERS,
     TRAILER,
+    Chunk,
     chunk_digest,
     chunks_of,
+    filters_of,
     footer_length,
 )
 from arrowopaque.store.parquet import has_any_length, text_bytes, to_exact
@@ -32,6 +37,10 @@ from arrowopaque.store.parquet import has_any_length, text_bytes, to_exact
 _COLUMNS = "arrowopaque.columns"
 _DICTIONARY_LIMIT = 256
 _SAMPLE = 8_192
+_FILTER_ROWS = 1_024
+"""Rows below which keys are read as soon as a filter of them."""
+_FALSE_POSITIVES = 0.03
+"""Of keys that are not there; with it a full row group takes a byte a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,12 @@ def _encodings(table: pa.Table) -> tuple[list[str], dict[str, str]]:
 
 
 def encode(
-    table: pa.Table, schema: pa.Schema, leading: str, notes: dict[str, dict[str, str]], row_group_rows: int
+    table: pa.Table,
+    schema: pa.Schema,
+    leading: str,
+    notes: dict[str, dict[str, str]],
+    row_group_rows: int,
+    has_filters: bool = False,
 ) -> Encoded:
     """Return a table, rows in the order given, as a Parquet object.
 
@@ -79,12 +93,19 @@ def encode(
         What a reader should know of a column's values, by column.
     row_group_rows
         Rows of a row group.
+    has_filters
+        Whether each row group says which values of ``leading`` it cannot
+        have, where that is worth its bytes.
     """
     # Without rows there is one group that has none.
     groups = max(1, -(-table.num_rows // row_group_rows))
     blank = "~" * _base64_length(groups * table.num_columns * DIGEST_BYTES)
     dictionary, encodings = _encodings(table)
-    bounds = _bounds(table.column(leading), row_group_rows)
+    facts = _bounds(table.column(leading), row_group_rows)
+    filters = has_filters and table.num_rows >= _FILTER_ROWS and can_filter(table.column(leading).type)
+    if filters:
+        # Of other characters, so that neither is found in the other.
+        facts[FILTERS] = "^" * _base64_length(groups * DIGEST_BYTES)
     sink = pa.BufferOutputStream()
     writer = pq.ParquetWriter(
         sink,
@@ -94,24 +115,29 @@ def encode(
         use_dictionary=dictionary,
         column_encoding=encodings or None,
         write_statistics=True,
+        bloom_filter_options=_filter_options(leading, min(table.num_rows, row_group_rows))
+        if filters
+        else None,
     )
     with writer:
         writer.write_table(to_exact(table, schema), row_group_size=row_group_rows)
-        writer.add_key_value_metadata({_COLUMNS: json.dumps(notes), **bounds, DIGESTS: blank})
+        writer.add_key_value_metadata({_COLUMNS: json.dumps(notes), **facts, DIGESTS: blank})
     data = bytearray(sink.getvalue())
     expanded = _fill_digests(data, blank)
+    if filters:
+        _fill_in(data, facts[FILTERS], filters_of(_metadata(data), table.column_names.index(leading)))
     footer = footer_length(data) + TRAILER
     _check_limits(table, data, footer, row_group_rows)
     _check_chunks(table, expanded, row_group_rows)
     sealed = bytes(data)
-    facts = {
+    said = {
         "rows": table.num_rows,
         "bytes": len(sealed),
         "digest": digest(sealed),
         "footer": footer,
         "footer_digest": digest(sealed[-footer:]),
     }
-    return Encoded(sealed, facts)
+    return Encoded(sealed, said)
 
 
 def _bounds(column: pa.ChunkedArray, row_group_rows: int) -> dict[str, str]:
@@ -164,11 +190,24 @@ def _fill_digests(data: bytearray, blank: str) -> int:
     """Put the chunks' digests in the place that was kept free for them, and
     return how many bytes the largest has, decompressed.
     """
-    chunks = [chunk for group in chunks_of(pq.read_metadata(io.BytesIO(data))) for chunk in group]
+    chunks = [chunk for group in chunks_of(_metadata(data)) for chunk in group]
+    _fill_in(data, blank, chunks)
+    return max(chunk.expanded for chunk in chunks)
+
+
+def _metadata(data: bytearray) -> pq.FileMetaData:
+    return pq.read_metadata(io.BytesIO(data))
+
+
+def _fill_in(data: bytearray, blank: str, parts: Sequence[Chunk]) -> None:
+    """Put the digests of parts of an object in the place of ``blank``."""
     view = memoryview(data)
-    digests = b"".join(chunk_digest(view[chunk.start : chunk.start + chunk.length]) for chunk in chunks)
+    digests = b"".join(chunk_digest(view[part.start : part.start + part.length]) for part in parts)
     view.release()
     # The key-value metadata comes after the row groups and their statistics.
     place = data.rfind(blank.encode())
     data[place : place + len(blank)] = base64.b64encode(digests)
-    return max(chunk.expanded for chunk in chunks)
+
+
+def _filter_options(column: str, rows: int) -> dict[str, dict[str, float]]:
+    return {column: {"ndv": rows, "fpp": _FALSE_POSITIVES}}

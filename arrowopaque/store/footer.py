@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["BOUNDS", "DIGESTS", "TRAILER", "Chunk", "Footer", "chunk_digest", "chunks_of", "footer_length"]
+__all__ = [
+    "BOUNDS",
+    "DIGESTS",
+    "FILTERS",
+    "TRAILER",
+    "Chunk",
+    "Footer",
+    "chunk_digest",
+    "chunks_of",
+    "filters_of",
+    "footer_length",
+]
 
 import base64
 import hashlib
@@ -19,6 +30,7 @@ from arrowopaque.format.thrift import Reader
 
 DIGESTS = "arrowopaque.digests"
 BOUNDS = "arrowopaque.bounds"
+FILTERS = "arrowopaque.filters"
 DIGEST_BYTES = 16
 TRAILER = 8
 """Bytes of the footer's length and of the closing magic."""
@@ -56,6 +68,24 @@ def chunks_of(metadata: pq.FileMetaData) -> list[list[Chunk]]:
     """Return every column chunk, by row group."""
     groups = (metadata.row_group(g) for g in range(metadata.num_row_groups))
     return [[_place(group.column(c)) for c in range(metadata.num_columns)] for group in groups]
+
+
+def _filter_place(chunk: pq.ColumnChunkMetaData) -> Chunk:
+    start, length = chunk.bloom_filter_offset, chunk.bloom_filter_length
+    if start is None or length is None:
+        raise ValueError(f"column {chunk.path_in_schema!r} of a row group has no key filter")
+    return Chunk(start, length, length)
+
+
+def filters_of(metadata: pq.FileMetaData, column: int) -> list[Chunk]:
+    """Return where the Bloom filters of a column lie, by row group.
+
+    Raises
+    ------
+    ValueError
+        A row group has none.
+    """
+    return [_filter_place(metadata.row_group(g).column(column)) for g in range(metadata.num_row_groups)]
 
 
 def _columns(schema: pq.ParquetSchema) -> list[tuple[Any, ...]]:
@@ -97,7 +127,7 @@ class Footer:
         It cannot be read, or is not such a footer.
     """
 
-    __slots__ = ("_bounds", "chunks", "digests", "metadata", "offsets", "positions")
+    __slots__ = ("_bounds", "_end", "_filters", "chunks", "digests", "metadata", "offsets", "positions")
 
     def __init__(self, tail: bytes, size: int, schema: pa.Schema) -> None:
         if tail[-4:] == _ENCRYPTED:
@@ -121,8 +151,12 @@ class Footer:
         types, groups = [column[1] for column in found], range(self.metadata.num_row_groups)
         self.chunks = [self._group(g, 4, size - len(tail), types) for g in groups]
         self._bounds = stored.get(BOUNDS.encode())
+        self._filters = base64.b64decode(stored.get(FILTERS.encode(), b""), validate=True)
+        self._end = size - len(tail)
         if len(self.digests) != len(self.chunks) * len(self.positions) * DIGEST_BYTES:
             raise ValueError("the digests do not match the column chunks")
+        if len(self._filters) not in (0, len(self.chunks) * DIGEST_BYTES):
+            raise ValueError("the digests do not match the key filters")
 
     def _group(self, number: int, low: int, high: int, types: list[str]) -> list[Chunk]:
         """Check a row group, whose chunks must lie in ``[low, high)`` and be
@@ -188,3 +222,27 @@ class Footer:
         """Return the digest that a column chunk must have."""
         at = (group * self.metadata.num_columns + column) * DIGEST_BYTES
         return self.digests[at : at + DIGEST_BYTES]
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether every row group has a filter of the column that rows are
+        sorted by first.
+        """
+        return bool(self._filters)
+
+    def filter(self, group: int, column: str) -> tuple[Chunk, bytes]:
+        """Return where a row group's filter lies, and the digest that it must
+        have.
+
+        Raises
+        ------
+        ValueError
+            It lies elsewhere, or is longer than is taken.
+        """
+        place = _filter_place(self.metadata.row_group(group).column(self.positions[column]))
+        if not (4 <= place.start and 0 < place.length <= self._end - place.start):
+            raise ValueError(f"the key filter of row group {group} lies elsewhere")
+        if place.length > limits.FILTER_BYTES:
+            raise ValueError(f"the key filter of row group {group} has {place.length} bytes")
+        at = group * DIGEST_BYTES
+        return place, self._filters[at : at + DIGEST_BYTES]

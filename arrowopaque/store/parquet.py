@@ -18,9 +18,7 @@ __all__ = [
     "to_exact",
 ]
 
-import io
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +27,7 @@ import pyarrow.parquet as pq
 from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format import limits
 from arrowopaque.format.document import digest
+from arrowopaque.format.keyfilter import KeyFilter
 from arrowopaque.format.manifest import DataFile, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
@@ -39,6 +38,7 @@ from arrowopaque.store.footer import (
     chunk_digest,
 )
 from arrowopaque.store.pages import check_pages
+from arrowopaque.store.sparse import Sparse, cut
 
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
@@ -92,41 +92,6 @@ def index_schema(spec: TableSpec, columns: Sequence[str]) -> pa.Schema:
     """Return the columns of an index."""
     fields = [spec.exact_schema.field(name) for name in columns]
     return pa.schema([*fields, pa.field(POSITION, pa.int64(), False)])
-
-
-class _Sparse(io.RawIOBase):
-    """A file of which only some ranges are at hand."""
-
-    def __init__(self, size: int, parts: Iterable[tuple[int, bytes]]) -> None:
-        self._parts = sorted(parts)
-        self._starts = [start for start, _ in self._parts]
-        self._size = size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        if size < 0:
-            size = self._size - self._at
-        start, data = self._parts[max(bisect_right(self._starts, self._at) - 1, 0)]
-        skip = self._at - start
-        piece = data[skip : skip + size]
-        if skip < 0 or len(piece) != size:
-            raise OSError(f"read of {size} bytes at {self._at} was not prepared")
-        self._at += size
-        return piece
 
 
 class ParquetObject:
@@ -268,7 +233,7 @@ class ParquetObject:
         """Return row groups as one table, past the cache."""
         footer = self.footer
         wanted = [(group, footer.positions[name]) for group in groups for name in names]
-        source = _Sparse(self.entry.bytes, self._fetch(wanted))
+        source = Sparse(self.entry.bytes, self._fetch(wanted))
         try:
             file = pq.ParquetFile(pa.PythonFile(source, mode="r"), metadata=footer.metadata, pre_buffer=False)
             columns = self._decoded(file, groups, names)
@@ -319,23 +284,60 @@ class ParquetObject:
     def _fetch(self, wanted: list[tuple[int, int]]) -> list[tuple[int, bytes]]:
         """Return the checked bytes of column chunks, by position."""
         chunks = sorted((*self.footer.chunks[g][c][:2], g, c) for g, c in wanted)
-        runs: list[tuple[int, int]] = []
-        for start, length, _, _ in chunks:
-            if runs and start - sum(runs[-1]) <= _GAP:
-                runs[-1] = (runs[-1][0], start + length - runs[-1][0])
-            else:
-                runs.append((start, length))
-        parts = list(
-            zip([start for start, _ in runs], self._store.get_ranges(self.entry.path, runs), strict=True)
-        )
-        starts = [start for start, _ in parts]
+        parts = self._ranges([chunk[:2] for chunk in chunks])
         for start, length, g, c in chunks:
-            at, data = parts[bisect_right(starts, start) - 1]
-            view = memoryview(data)[start - at : start - at + length]
+            view = cut(parts, start, length)
             if chunk_digest(view) != self.footer.digest(g, c):
                 raise self._corrupt(f"row group {g} of column {c} is altered")
             self._check_pages(view, g, c)
         return parts
+
+    def _ranges(self, wanted: list[tuple[int, int]]) -> list[tuple[int, bytes]]:
+        """Return the bytes of (start, length) ranges, in their order; those
+        that are near each other by one request.
+        """
+        runs: list[tuple[int, int]] = []
+        for start, length in wanted:
+            if runs and start - sum(runs[-1]) <= _GAP:
+                runs[-1] = (runs[-1][0], start + length - runs[-1][0])
+            else:
+                runs.append((start, length))
+        return list(
+            zip([start for start, _ in runs], self._store.get_ranges(self.entry.path, runs), strict=True)
+        )
+
+    def filters(self, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
+        """Return the filters of row groups, cached; nothing if the file has
+        none.
+
+        Parameters
+        ----------
+        groups
+            Which row groups, ascending.
+        column
+            The column that rows are sorted by first.
+        """
+        if not self.footer.has_filters:
+            return {}
+        cached = {group: self._cache.get((self.entry.path, "filter", group)) for group in groups}
+        found = {group: known for group, known in cached.items() if known is not None}
+        missing = [group for group in groups if group not in found]
+        return found | self._load_filters(missing, column) if missing else found
+
+    def _load_filters(self, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
+        found = {}
+        try:
+            places = {group: self.footer.filter(group, column) for group in groups}
+            parts = self._ranges(sorted(place[:2] for place, _ in places.values()))
+            for group, (place, wanted) in places.items():
+                data = cut(parts, place.start, place.length)
+                if chunk_digest(data) != wanted:
+                    raise ValueError("it is altered")
+                kept = found[group] = KeyFilter(bytes(data))
+                self._cache.put((self.entry.path, "filter", group), kept, kept.nbytes + 300)
+        except (ValueError, IndexError) as err:
+            raise self._corrupt(f"its key filters cannot be read ({err})") from err
+        return found
 
     def _check_pages(self, chunk: memoryview, group: int, column: int) -> None:
         try:

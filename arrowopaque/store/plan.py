@@ -90,7 +90,7 @@ def plan_write(
     key = spec.primary_key
     rows = without_repeats(rows, key, mode)
     in_delta = {tuple(row[i] for i in spec.key_positions) for row in delta}
-    plan = WritePlan(rows, hits=list(base.matching(key, rows, key)))
+    plan = WritePlan(rows, hits=list(base.matching(key, rows, key, is_rare=True)))
     in_base = {k for match in plan.hits for k in rows_of(match.rows.select(list(key)))}
     if not (in_delta or in_base or spec.unique):
         return plan
@@ -125,7 +125,7 @@ def _unique_clashes(
         for row in delta:
             owner[tuple(row[i] for i in at)] = tuple(row[i] for i in spec.key_positions)
         names = list(dict.fromkeys([*spec.primary_key, *columns]))
-        for match in base.matching(columns, rows, names):
+        for match in base.matching(columns, rows, names, is_rare=True):
             held = zip(
                 rows_of(match.rows.select(list(columns))),
                 rows_of(match.rows.select(list(spec.primary_key))),

@@ -28,8 +28,9 @@ from arrowopaque.format.manifest import Key, TableManifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import In, Where, mask
+from arrowopaque.store.access import point
 from arrowopaque.store.apply import Stage, StaleStageError
-from arrowopaque.store.base import Base, live_only, point
+from arrowopaque.store.base import Base, live_only
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.volume import Volume
 
