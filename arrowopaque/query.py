@@ -26,7 +26,8 @@ from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.duckfs import FixedFile, FixedFiles, Reader, url
 from arrowopaque.objects.local import open_at_once
 from arrowopaque.store.base import Base
-from arrowopaque.store.parquet import ParquetObject, to_exact
+from arrowopaque.store.decoding import to_exact
+from arrowopaque.store.parquet import ParquetObject
 from arrowopaque.store.table import Snapshot
 from arrowopaque.store.volume import Volume
 

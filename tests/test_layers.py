@@ -22,7 +22,10 @@ _LAYERS: list[dict[str, str]] = [
     {"": "errors clock options"},
     {"format": "limits document bitmap thrift spec names where columns values keyfilter"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
-    {"store": "cache parallel footer pages sparse parquet encoding datafile order volume catalog access"},
+    {
+        "store": "cache parallel footer pages sparse decoding keys parquet encoding datafile order volume "
+        "catalog access"
+    },
     {"store": "base apply"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
     {

@@ -33,8 +33,9 @@ from arrowopaque.format.manifest import (
 )
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.base import Base, Hits
-from arrowopaque.store.datafile import Positions, comparable, encode_deletes, read_deletes
+from arrowopaque.store.datafile import Positions, encode_deletes, read_deletes
 from arrowopaque.store.encoding import encode
+from arrowopaque.store.keys import comparable
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.parallel import run_all
 from arrowopaque.store.parquet import POSITION, index_schema

@@ -27,7 +27,8 @@ from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import Prefix, Term, Where, mask, prefix_end
 from arrowopaque.store.access import FEW, choose_path
-from arrowopaque.store.datafile import Positions, SortedFile, comparable, distinct, same_values
+from arrowopaque.store.datafile import Positions, SortedFile, same_values
+from arrowopaque.store.keys import comparable, distinct
 from arrowopaque.store.parquet import POSITION
 from arrowopaque.store.volume import Volume
 

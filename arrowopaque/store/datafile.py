@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Positions", "SortedFile", "comparable", "distinct", "listed", "same_values"]
+__all__ = ["Positions", "SortedFile", "same_values"]
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,8 @@ from arrowopaque.format.keyfilter import can_filter, hashes_of, probe_of
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
+from arrowopaque.store.decoding import unpacked
+from arrowopaque.store.keys import Keys, comparable, keys_of, listed
 from arrowopaque.store.parquet import ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
 
@@ -35,45 +37,11 @@ _DENSE = 8
 NONE: Positions = np.empty(0, np.int64)
 
 
-def comparable(array: pa.Array) -> npt.NDArray[Any]:
-    """Return a column without NULLs as a NumPy array that sorts as Arrow
-    does.
-    """
-    kind = array.type
-    if pa.types.is_fixed_size_binary(kind):
-        width = kind.byte_width
-        raw = np.frombuffer(array.buffers()[1], dtype=f"S{width}", count=array.offset + len(array))
-        return raw[array.offset :]
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        values: npt.NDArray[Any] = np.empty(len(array), dtype=object)
-        values[:] = array.to_pylist()
-        return values
-    if pa.types.is_boolean(kind):
-        array = array.cast(pa.uint8())
-    result: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    return result
-
-
-def listed(values: npt.NDArray[Any]) -> list[Any]:
-    """Return `comparable` values in stored form."""
-    if values.dtype.kind == "S":
-        # NumPy would drop their trailing zero bytes.
-        width, data = values.dtype.itemsize, values.tobytes()
-        return [data[at : at + width] for at in range(0, len(data), width)]
-    found: list[Any] = values.tolist()
-    return found
-
-
 def same_values(one: pa.Array, other: pa.Array) -> bool:
     """Return whether two columns hold the same; NaN is the same as NaN."""
     if pa.types.is_floating(one.type):
         one, other = one.view(pa.int64()), other.view(pa.int64())
     return bool(one.equals(other))
-
-
-def distinct(array: pa.Array) -> npt.NDArray[Any]:
-    """Return a column's values without NULLs, ascending and each once."""
-    return np.unique(comparable(array.drop_null()))
 
 
 class _Bounds(NamedTuple):
@@ -91,11 +59,6 @@ _OBJECT_BYTES = 64
 """Bytes of memory for each value that is an object of Python's, besides its
 content.
 """
-
-
-def _kept_bytes(array: pa.Array, *, as_objects: bool) -> int:
-    """Return the memory that a column takes once it is unpacked."""
-    return int(array.nbytes) + (_OBJECT_BYTES * len(array) if as_objects else 0)
 
 
 class SortedFile:
@@ -132,7 +95,7 @@ class SortedFile:
             if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
                 raise self._corrupt(f"by its bounds it is not in the order of {self._leading!r}")
             bounds = _Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
-            return bounds, sum(_kept_bytes(array, as_objects=True) for array in known)
+            return bounds, sum(array.nbytes + 2 * _OBJECT_BYTES * len(array) for array in known)
 
         found = self._cache.load((self.entry.path, "bounds"), make)
         return None if isinstance(found, str) else found
@@ -144,38 +107,30 @@ class SortedFile:
         known = self.object.bounds(self._kind)
         return [] if known is None else known[0].to_pylist()
 
-    def _check_order(self, group: int, keys: npt.NDArray[Any]) -> None:
-        """Check what a search in a row group relies on."""
-        bounds = self._bounds()
-        if (keys[:-1] > keys[1:]).any():
-            raise self._corrupt(f"row group {group} is not in the order of {self._leading!r}")
-        if bounds is not None and (bounds.first[group] > keys[0] or keys[-1] > bounds.last[group]):
-            raise self._corrupt(
-                f"the bounds of row group {group} are not those of its column {self._leading!r}"
-            )
-
-    def _keys(
-        self, groups: Sequence[int], along: Sequence[str] = ()
-    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def _keys(self, groups: Sequence[int], along: Sequence[str] = ()) -> Iterator[tuple[int, Keys]]:
         """Yield the sorted leading column of row groups, checked and cached;
         columns ``along`` are fetched by the same requests.
         """
-        path, get = self.entry.path, self._cache.get
-        known = [get((path, "keys", group)) for group in groups]
-        missing = [group for group, keys in zip(groups, known, strict=True) if keys is None]
-        wanted = list(dict.fromkeys([self._leading, *along]))
-        arrays = self.object.columns(missing, wanted) if missing else {}
-        for group, keys in zip(groups, known, strict=True):
-            yield group, self._sorted(group, arrays[group, self._leading]) if keys is None else keys
+        known = {group: self.object.keys(group) for group in groups}
+        missing = [group for group, keys in known.items() if keys is None]
+        arrays = self.object.columns(missing, [*dict.fromkeys([self._leading, *along])]) if missing else {}
+        for group, keys in known.items():
+            yield group, self._checked(group, arrays[group, self._leading]) if keys is None else keys
 
-    def _sorted(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
+    def _checked(self, group: int, array: pa.Array) -> Keys:
+        """Return a row group's keys, of which what a search relies on is
+        true.
+        """
         if array.null_count:
             raise self._corrupt(f"row group {group} has NULL in column {self._leading!r}")
-        keys = comparable(array)
-        self._check_order(group, keys)
-        self._cache.put(
-            (self.entry.path, "keys", group), keys, _kept_bytes(array, as_objects=keys.dtype == object)
-        )
+        keys, bounds = keys_of(unpacked(array)), self._bounds()
+        if not keys.is_ordered():
+            raise self._corrupt(f"row group {group} is not in the order of {self._leading!r}")
+        if bounds is not None and (bounds.first[group] > keys.first or keys.last > bounds.last[group]):
+            raise self._corrupt(
+                f"the bounds of row group {group} are not those of its column {self._leading!r}"
+            )
+        self.object.keep_keys(group, keys)
         return keys
 
     def _groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
@@ -188,8 +143,7 @@ class SortedFile:
 
     def _unread(self, groups: Sequence[int]) -> list[int]:
         """Return the row groups whose keys are not at hand."""
-        path, get = self.entry.path, self._cache.get
-        return [group for group in groups if get((path, "keys", group)) is None]
+        return [group for group in groups if self.object.keys(group) is None]
 
     def _may_hold(self, group: int, value: Any, *, ask: bool) -> bool:
         """Return whether a row group whose keys are not at hand may have a
@@ -245,13 +199,9 @@ class SortedFile:
         if is_rare and len(wanted) < _DENSE * len(groups):
             groups = self._groups_that_may_hold(groups, wanted)
         for group, keys in self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()):
-            start, stop = wanted.searchsorted(keys[0], "left"), wanted.searchsorted(keys[-1], "right")
-            near = wanted[start:stop]
-            left = np.searchsorted(keys, near, "left")
-            count = np.searchsorted(keys, near, "right") - left
-            hit = np.flatnonzero(count)
-            if len(hit):
-                found.append(_expand(left[hit], count[hit]) + offsets[group])
+            places = keys.places(wanted)
+            if len(places):
+                found.append(places + offsets[group])
         return np.concatenate(found) if found else NONE
 
     def find(self, value: Any, along: Sequence[str] = ()) -> list[tuple[int, int]]:
@@ -266,15 +216,13 @@ class SortedFile:
             groups = range(bisect_left(bounds.greatest, value), bisect_right(bounds.least, value))
         found = []
         for group in groups:
-            keys = self._cache.get((self.entry.path, "keys", group))
+            keys = self.object.keys(group)
             if keys is None:
                 # A row that is there comes with its keys, so that a filter would be one request more.
                 if not self._may_hold(group, value, ask=not along):
                     continue
                 _, keys = next(self._keys([group], along))
-            start, stop = keys.searchsorted(value, "left"), keys.searchsorted(value, "right")
-            if start < stop:
-                found += [(group, at) for at in range(int(start), int(stop))]
+            found += [(group, at) for at in range(*keys.place(value))]
         deleted = self.deleted()
         if not found or not len(deleted):
             return found
@@ -307,8 +255,8 @@ class SortedFile:
         offsets = self.object.offsets
         found = []
         for group, keys in self._keys(list(groups)):
-            start = np.searchsorted(keys, ends[0], "left")[0]
-            stop = len(keys) if ends[1] is None else np.searchsorted(keys, ends[1], "left")[0]
+            start = keys.start_of(low)
+            stop = offsets[group + 1] - offsets[group] if high is None else keys.start_of(high)
             found.append(np.arange(start, stop, dtype=np.int64) + offsets[group])
         return np.concatenate(found) if found else NONE
 
@@ -321,12 +269,13 @@ class SortedFile:
         wanted, starts = np.unique(groups, return_index=True)
         arrays = self.object.columns([int(group) for group in wanted], names)
         stops = [*starts[1:], len(positions)]
+        near = [
+            (int(group), pa.array(positions[start:stop] - offsets[group]))
+            for group, start, stop in zip(wanted, starts, stops, strict=True)
+        ]
         columns = []
         for name in names:
-            pieces = [
-                arrays[int(group), name].take(pa.array(positions[start:stop] - offsets[group]))
-                for group, start, stop in zip(wanted, starts, stops, strict=True)
-            ]
+            pieces = [unpacked(arrays[group, name].take(places)) for group, places in near]
             columns.append(pa.concat_arrays(pieces) if len(pieces) > 1 else pieces[0])
         return pa.table(columns, names=list(names))
 
@@ -359,14 +308,6 @@ class SortedFile:
 def _holds(positions: Positions, position: int) -> bool:
     at = int(positions.searchsorted(position))
     return at < len(positions) and int(positions[at]) == position
-
-
-def _expand(starts: npt.NDArray[Any], counts: npt.NDArray[Any]) -> Positions:
-    """Return the concatenated ranges ``[start, start + count)``."""
-    total = int(counts.sum())
-    shifts = np.repeat(starts - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
-    result: Positions = np.arange(total, dtype=np.int64) + shifts
-    return result
 
 
 def read_deletes(store: ObjectStore, file: DataFile | IndexFile, entry: Deletes) -> Positions:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from arrowopaque.format.manifest import DataFile, decode_key
 from arrowopaque.store.base import Base, rows_of
-from arrowopaque.store.datafile import comparable
+from arrowopaque.store.keys import comparable
 from arrowopaque.store.order import sort_rows
 
 _OWNER = "arrowopaque_owner"

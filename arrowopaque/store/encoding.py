@@ -20,6 +20,7 @@ from arrowopaque.format import limits
 from arrowopaque.format.document import digest
 from arrowopaque.format.keyfilter import can_filter
 from arrowopaque.format.manifest import encode_leading
+from arrowopaque.store.decoding import has_any_length, text_bytes, to_exact
 from arrowopaque.store.footer import (
     BOUNDS,
     DIGEST_BYTES,
@@ -32,7 +33,6 @@ from arrowopaque.store.footer import (
     filters_of,
     footer_length,
 )
-from arrowopaque.store.parquet import has_any_length, text_bytes, to_exact
 
 _COLUMNS = "arrowopaque.columns"
 _DICTIONARY_LIMIT = 256

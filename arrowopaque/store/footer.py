@@ -46,7 +46,7 @@ def footer_length(data: bytes | bytearray) -> int:
 
 def chunk_digest(data: bytes | memoryview) -> bytes:
     """Return the digest of a column chunk."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+    return hashlib.sha256(data).digest()[:DIGEST_BYTES]
 
 
 class Chunk(NamedTuple):
@@ -57,11 +57,12 @@ class Chunk(NamedTuple):
     start: int
     length: int
     expanded: int
+    has_dictionary: bool = False
 
 
 def _place(chunk: pq.ColumnChunkMetaData) -> Chunk:
     start = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
-    return Chunk(start, chunk.total_compressed_size, chunk.total_uncompressed_size)
+    return Chunk(start, chunk.total_compressed_size, chunk.total_uncompressed_size, chunk.has_dictionary_page)
 
 
 def chunks_of(metadata: pq.FileMetaData) -> list[list[Chunk]]:
@@ -174,7 +175,7 @@ class Footer:
                 # To ask Arrow for its statistics would end the process.
                 raise ValueError(f"row group {number} of column {c} is of type {chunk.physical_type}")
             place = _place(chunk)
-            start, length, expanded = place
+            start, length, expanded, _ = place
             what = f"row group {number} of column {c}"
             inside = low <= start and 0 < length <= high - start
             if chunk.file_path or not (inside or rows == length == 0):

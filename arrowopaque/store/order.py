@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arrowopaque.store.parquet import plain
+from arrowopaque.store.decoding import plain
 
 _PREFIX = 8
 

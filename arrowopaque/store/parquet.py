@@ -10,19 +10,15 @@ from __future__ import annotations
 __all__ = [
     "POSITION",
     "ParquetObject",
-    "has_any_length",
     "index_schema",
-    "plain",
     "stored_schema",
-    "text_bytes",
-    "to_exact",
 ]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format import limits
@@ -32,52 +28,17 @@ from arrowopaque.format.manifest import DataFile, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.store.cache import Cache
-from arrowopaque.store.footer import (
-    TRAILER,
-    Footer,
-    chunk_digest,
-)
-from arrowopaque.store.pages import check_pages
-from arrowopaque.store.sparse import Sparse, cut
+from arrowopaque.store.decoding import Decoder
+from arrowopaque.store.footer import TRAILER, Footer, chunk_digest
+from arrowopaque.store.keys import Keys
+from arrowopaque.store.parallel import run_all
+from arrowopaque.store.sparse import Parts, cut
 
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
 
-_PIECE_BYTES = 2**30
-"""Bytes to decode at once at most. Smaller pieces cost time."""
-
-
-def has_any_length(kind: pa.DataType) -> bool:
-    """Return whether values of a type differ in length."""
-    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
-
-
-def text_bytes(column: pa.Array | pa.ChunkedArray) -> int:
-    """Return the bytes of all strings of a column, each counted."""
-    return pc.sum(pc.binary_length(column), min_count=0).as_py()  # type: ignore[no-any-return]  # pyarrow is untyped
-
-
-def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Return a column as one array of the engine's types."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks)
-    return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
-
-
-def to_exact(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table of the engine's types in the types that are handed out
-    and stored.
-    """
-    arrays = []
-    for column, field in zip(table.columns, schema, strict=True):
-        if isinstance(field.type, pa.BaseExtensionType):
-            column = pa.chunked_array(
-                [pa.ExtensionArray.from_storage(field.type, chunk) for chunk in column.chunks], field.type
-            )
-        arrays.append(column)
-    return pa.Table.from_arrays(arrays, schema=schema)
-
+_PIECE_GROUPS = 8
+"""Row groups that one thread decodes at once."""
 
 POSITION = "position"
 """The column of an index file that says where in the data file a row is."""
@@ -92,6 +53,17 @@ def index_schema(spec: TableSpec, columns: Sequence[str]) -> pa.Schema:
     """Return the columns of an index."""
     fields = [spec.exact_schema.field(name) for name in columns]
     return pa.schema([*fields, pa.field(POSITION, pa.int64(), False)])
+
+
+class RowGroup(NamedTuple):
+    """What is decoded of a row group."""
+
+    columns: Mapping[str, pa.Array]
+    keys: Keys | None
+    """The column that rows are sorted by, once it was checked."""
+
+
+_NOTHING = RowGroup({}, None)
 
 
 class ParquetObject:
@@ -177,122 +149,73 @@ class ParquetObject:
         self._parsed(tail)
         return tail[:-TRAILER]
 
-    def _kind(self, column: str) -> pa.DataType:
-        """Return a column's type as the engine has it."""
-        kind = self._schema.field(column).type
-        return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-
-    def column(self, group: int, name: str) -> pa.Array:
-        """Return one decoded column of one row group."""
-        return self.columns([group], [name])[group, name]
+    def _group(self, group: int) -> RowGroup:
+        found: RowGroup | None = self._cache.get((self.entry.path, group))
+        return found or _NOTHING
 
     def group(self, group: int, names: Sequence[str]) -> list[pa.Array]:
-        """Return decoded columns of one row group, cached together."""
-        key = (self.entry.path, "row", group, tuple(names))
-        arrays = self._cache.get(key)
-        if arrays is None:
+        """Return decoded columns of one row group, cached."""
+        columns = self._group(group).columns
+        try:
+            return [columns[name] for name in names]
+        except KeyError:
             found = self.columns([group], names)
-            arrays = [found[group, name] for name in names]
-            # Counted again: they may stay here when each by itself is dropped.
-            self._cache.put(key, arrays, sum(array.nbytes + 200 for array in arrays))
-        return arrays
+            return [found[group, name] for name in names]
 
     def columns(self, groups: Sequence[int], names: Sequence[str]) -> dict[tuple[int, str], pa.Array]:
-        """Return decoded columns of row groups, cached."""
-        result: dict[tuple[int, str], pa.Array] = {}
-        missing_groups: list[int] = []
-        missing_names: set[str] = set()
-        for group in groups:
-            for name in names:
-                array = self._cache.get((self.entry.path, group, name))
-                if array is None:
-                    missing_names.add(name)
-                    if not missing_groups or missing_groups[-1] != group:
-                        missing_groups.append(group)
-                else:
-                    result[group, name] = array
-        if missing_groups:
-            self._decode_into(result, missing_groups, [name for name in names if name in missing_names])
-        return result
+        """Return decoded columns of row groups, cached.
 
-    def _decode_into(
-        self, result: dict[tuple[int, str], pa.Array], groups: list[int], names: list[str]
-    ) -> None:
-        table = self.read(groups, names)
-        offsets, at = self.footer.offsets, 0
-        for group in groups:
-            rows = offsets[group + 1] - offsets[group]
-            for name in names:
-                # A copy, so that a cached column does not pin its neighbours.
-                array = pa.concat_arrays([plain(table.column(name).slice(at, rows))])
-                result[group, name] = array
-                self._cache.put((self.entry.path, group, name), array, array.nbytes + 200)
-            at += rows
+        What is stored with a dictionary has it still.
+        """
+        known = {group: self._group(group).columns for group in groups}
+        missing = [group for group, columns in known.items() if not columns.keys() >= {*names}]
+        if missing:
+            lacking = [name for name in names if any(name not in known[group] for group in missing)]
+            for group, columns in self._decode(missing, lacking).items():
+                # Columns that are there are kept, and so are the keys that are made of them.
+                known[group] = {**columns, **known[group]}
+                self.keep(group, self._group(group)._replace(columns=known[group]))
+        return {(group, name): columns[name] for group, columns in known.items() for name in names}
+
+    def keys(self, group: int) -> Keys | None:
+        """Return what `keep_keys` was given, if it is still there."""
+        return self._group(group).keys
+
+    def keep_keys(self, group: int, keys: Keys) -> None:
+        """Keep the column that rows are sorted by, checked."""
+        self.keep(group, self._group(group)._replace(keys=keys))
+
+    def keep(self, group: int, found: RowGroup) -> None:
+        """Keep what is decoded of a row group."""
+        size = sum(array.nbytes + 200 for array in found.columns.values())
+        self._cache.put((self.entry.path, group), found, size + 200)
+
+    def _decode(self, groups: list[int], names: list[str]) -> dict[int, dict[str, pa.Array]]:
+        # One by one, so that a cached column does not pin its neighbours.
+        found = self._decoded([[group] for group in groups], names, as_stored=True)
+        by_name = [dict(zip(names, arrays, strict=True)) for arrays in found]
+        return dict(zip(groups, by_name, strict=True))
 
     def read(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
         """Return row groups as one table, past the cache."""
-        footer = self.footer
-        wanted = [(group, footer.positions[name]) for group in groups for name in names]
-        source = Sparse(self.entry.bytes, self._fetch(wanted))
-        try:
-            file = pq.ParquetFile(pa.PythonFile(source, mode="r"), metadata=footer.metadata, pre_buffer=False)
-            columns = self._decoded(file, groups, names)
-            for name, array in zip(names, columns, strict=True):
-                self._check_decoded(name, array, sum(footer.rows(group) for group in groups))
-        except (pa.ArrowException, ValueError, OSError) as err:
-            raise self._corrupt(f"row groups {groups[0]}-{groups[-1]} cannot be decoded ({err})") from err
-        return pa.table(columns, names=list(names))
+        pieces = [groups[at : at + _PIECE_GROUPS] for at in range(0, len(groups), _PIECE_GROUPS)]
+        tables = [pa.table(arrays, names=list(names)) for arrays in self._decoded(pieces, names)]
+        return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
 
-    def _decoded(self, file: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]) -> list[pa.Array]:
-        swelling = [name for name in names if any(self._may_swell(group, name) for group in groups)]
-        others = [name for name in names if name not in swelling]
-        table = file.read_row_groups(list(groups), columns=others, use_threads=False)
-        return [
-            self._guarded(file, groups, name) if name in swelling else plain(table.column(name))
-            for name in names
-        ]
-
-    def _may_swell(self, group: int, name: str) -> bool:
-        """Return whether a chunk may decode to more than is taken: each row
-        may stand for the same value, which may be all of the chunk.
+    def _decoded(
+        self, pieces: Sequence[Sequence[int]], names: Sequence[str], *, as_stored: bool = False
+    ) -> list[list[pa.Array]]:
+        """Return columns of pieces of the file, each as one array; fetched
+        together, decoded at the same time.
         """
-        expanded = self.footer.chunk(group, name).expanded
-        is_short = self.footer.rows(group) * expanded <= limits.CHUNK_BYTES
-        return not is_short and has_any_length(self._kind(name))
+        footer = self.footer
+        decoder = Decoder(footer, self._schema, self.entry.bytes, self._corrupt)
+        chunks = [footer.chunk(group, name)[:2] for piece in pieces for group in piece for name in names]
+        parts = self._ranges(sorted(chunks))
+        tasks = [partial(decoder.columns, parts, piece, names, as_stored=as_stored) for piece in pieces]
+        return run_all(tasks, sum(footer.rows(group) for piece in pieces for group in piece))
 
-    def _guarded(self, file: pq.ParquetFile, groups: Sequence[int], name: str) -> pa.Array:
-        """Return a column, decoded piece by piece."""
-        pieces = []
-        for group in groups:
-            rows, size = _PIECE_BYTES // max(self.footer.chunk(group, name).expanded, 1), 0
-            for piece in file.iter_batches(max(rows, 1), [group], [name], use_threads=False):
-                pieces.append(plain(piece.column(0)))
-                size += text_bytes(pieces[-1])
-                if size > limits.CHUNK_BYTES:
-                    raise ValueError(
-                        f"column {name!r} of row group {group} has more than {limits.CHUNK_BYTES} bytes"
-                    )
-        return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
-
-    def _check_decoded(self, name: str, array: pa.Array, rows: int) -> None:
-        if array.type != self._kind(name) or len(array) != rows:
-            raise ValueError(f"{len(array)} values of {array.type} in column {name!r} of {rows} rows")
-        if pa.types.is_string(array.type):
-            # That it is UTF-8 is the writer's word.
-            array.validate(full=True)
-
-    def _fetch(self, wanted: list[tuple[int, int]]) -> list[tuple[int, bytes]]:
-        """Return the checked bytes of column chunks, by position."""
-        chunks = sorted((*self.footer.chunks[g][c][:2], g, c) for g, c in wanted)
-        parts = self._ranges([chunk[:2] for chunk in chunks])
-        for start, length, g, c in chunks:
-            view = cut(parts, start, length)
-            if chunk_digest(view) != self.footer.digest(g, c):
-                raise self._corrupt(f"row group {g} of column {c} is altered")
-            self._check_pages(view, g, c)
-        return parts
-
-    def _ranges(self, wanted: list[tuple[int, int]]) -> list[tuple[int, bytes]]:
+    def _ranges(self, wanted: list[tuple[int, int]]) -> Parts:
         """Return the bytes of (start, length) ranges, in their order; those
         that are near each other by one request.
         """
@@ -338,12 +261,6 @@ class ParquetObject:
         except (ValueError, IndexError) as err:
             raise self._corrupt(f"its key filters cannot be read ({err})") from err
         return found
-
-    def _check_pages(self, chunk: memoryview, group: int, column: int) -> None:
-        try:
-            check_pages(chunk, self.footer.rows(group), self.footer.chunks[group][column].expanded)
-        except ValueError as err:
-            raise self._corrupt(f"row group {group} of column {column}: {err}") from err
 
     def whole(self) -> bytes:
         """Return the object, compared with the manifest's size and digest.

@@ -13,7 +13,7 @@ from arrowopaque.format.spec import STRINGS, Column
 from arrowopaque.format.values import RejectedValueError, Values
 from arrowopaque.format.where import In, Prefix, Term
 from arrowopaque.store.calls import Call, Mode, Selection
-from arrowopaque.store.parquet import to_exact
+from arrowopaque.store.decoding import to_exact
 from arrowopaque.store.rows import Row, to_few_rows, to_rows
 from arrowopaque.store.table import Snapshot
 

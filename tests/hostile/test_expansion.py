@@ -16,7 +16,7 @@ import pytest
 from arrowopaque import ConfigurationError, CorruptStoreError, StoreRoot
 from arrowopaque.format import limits
 from arrowopaque.format.thrift import Reader
-from arrowopaque.store import parquet as stored
+from arrowopaque.store import decoding as stored
 from arrowopaque.store.encoding import encode
 from arrowopaque.store.footer import chunks_of
 from arrowopaque.store.pages import check_pages
@@ -154,7 +154,7 @@ def pages(values: int = 1000) -> bytes:
     sink = io.BytesIO()
     table = pa.table({"a": pa.array([str(i % 7) for i in range(values)])})
     pq.write_table(table, sink, data_page_size=100, write_batch_size=100, row_group_size=values)
-    (((start, length, _),),) = chunks_of(pq.read_metadata(sink))
+    (((start, length, _, _),),) = chunks_of(pq.read_metadata(sink))
     return sink.getvalue()[start : start + length]
 
 

@@ -22,9 +22,10 @@ from arrowopaque.format.manifest import DataFile
 from arrowopaque.format.thrift import Reader
 from arrowopaque.store import encoding
 from arrowopaque.store.apply import write_file
+from arrowopaque.store.decoding import to_exact
 from arrowopaque.store.encoding import _fill_digests, encode
 from arrowopaque.store.footer import Footer
-from arrowopaque.store.parquet import index_schema, to_exact
+from arrowopaque.store.parquet import index_schema
 from tests.hostile.forge import ROWS, SPEC, Hostile, key, path_of
 
 SCHEMA = SPEC.exact_schema

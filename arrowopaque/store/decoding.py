@@ -1,0 +1,186 @@
+"""Fetched bytes of a Parquet object as columns; nothing of them is believed."""
+
+from __future__ import annotations
+
+__all__ = ["Decoder", "has_any_length", "plain", "text_bytes", "to_exact", "unpacked"]
+
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from arrowopaque.errors import CorruptStoreError
+from arrowopaque.format import limits
+from arrowopaque.store.footer import Footer, chunk_digest
+from arrowopaque.store.pages import check_pages
+from arrowopaque.store.sparse import Parts, Sparse, cut
+
+_PIECE_BYTES = 2**30
+"""Bytes to decode at once at most. Smaller pieces cost time."""
+
+
+def has_any_length(kind: pa.DataType) -> bool:
+    """Return whether values of a type differ in length."""
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
+
+
+def text_bytes(column: pa.Array | pa.ChunkedArray) -> int:
+    """Return the bytes of all strings of a column, each counted."""
+    return pc.sum(pc.binary_length(column), min_count=0).as_py()  # type: ignore[no-any-return]  # pyarrow is untyped
+
+
+def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return a column as one array of the engine's types."""
+    array = column
+    if isinstance(array, pa.ChunkedArray):
+        # Arrow would copy a single chunk.
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks)
+    return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
+
+
+def unpacked(array: pa.Array) -> pa.Array:
+    """Return a column without a dictionary."""
+    return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+
+
+def to_exact(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table of the engine's types in the types that are handed out
+    and stored.
+    """
+    arrays = []
+    for column, field in zip(table.columns, schema, strict=True):
+        if isinstance(field.type, pa.BaseExtensionType):
+            column = pa.chunked_array(
+                [pa.ExtensionArray.from_storage(field.type, chunk) for chunk in column.chunks], field.type
+            )
+        arrays.append(column)
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+class Decoder:
+    """Decodes row groups of one object.
+
+    Parameters
+    ----------
+    footer
+        Its checked footer.
+    schema
+        Its columns.
+    size
+        Its bytes.
+    corrupt
+        Makes the error that says what is wrong with it.
+    """
+
+    def __init__(
+        self, footer: Footer, schema: pa.Schema, size: int, corrupt: Callable[[str], CorruptStoreError]
+    ) -> None:
+        self._footer = footer
+        self._schema = schema
+        self._size = size
+        self._corrupt = corrupt
+
+    def columns(
+        self, parts: Parts, groups: Sequence[int], names: Sequence[str], *, as_stored: bool
+    ) -> list[pa.Array]:
+        """Return columns of some row groups, each as one array.
+
+        Parameters
+        ----------
+        parts
+            Bytes of the object, at least those of these columns.
+        groups, names
+            What to decode.
+        as_stored
+            Whether strings that are stored with a dictionary keep it.
+
+        Raises
+        ------
+        CorruptStoreError
+            They are not what the footer says.
+        """
+        for group in groups:
+            for name in names:
+                self._check_chunk(parts, group, name)
+        try:
+            file = pq.ParquetFile(
+                pa.PythonFile(Sparse(self._size, parts), mode="r"),
+                metadata=self._footer.metadata,
+                read_dictionary=self._encoded(groups, names) if as_stored else [],
+                pre_buffer=False,
+            )
+            columns = self._decoded(file, groups, names)
+            rows = sum(self._footer.rows(group) for group in groups)
+            for name, array in zip(names, columns, strict=True):
+                self._check_decoded(name, array, rows)
+        except (pa.ArrowException, ValueError, OSError) as err:
+            raise self._corrupt(f"row groups {groups[0]}-{groups[-1]} cannot be decoded ({err})") from err
+        return columns
+
+    def _check_chunk(self, parts: Parts, group: int, name: str) -> None:
+        column, chunk = self._footer.positions[name], self._footer.chunk(group, name)
+        data = cut(parts, chunk.start, chunk.length)
+        if chunk_digest(data) != self._footer.digest(group, column):
+            raise self._corrupt(f"row group {group} of column {column} is altered")
+        try:
+            check_pages(data, self._footer.rows(group), chunk.expanded)
+        except ValueError as err:
+            raise self._corrupt(f"row group {group} of column {column}: {err}") from err
+
+    def _kind(self, column: str) -> pa.DataType:
+        """Return a column's type as the engine has it."""
+        kind = self._schema.field(column).type
+        return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+    def _encoded(self, groups: Sequence[int], names: Sequence[str]) -> list[str]:
+        """Return the columns that have a dictionary in every row group."""
+        return [
+            name
+            for name in names
+            if has_any_length(self._kind(name))
+            and all(self._footer.chunk(group, name).has_dictionary for group in groups)
+            and not any(self._may_swell(group, name) for group in groups)
+        ]
+
+    def _decoded(self, file: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]) -> list[pa.Array]:
+        swelling = [name for name in names if any(self._may_swell(group, name) for group in groups)]
+        others = [name for name in names if name not in swelling]
+        table = file.read_row_groups(list(groups), columns=others, use_threads=False)
+        return [
+            self._guarded(file, groups, name) if name in swelling else plain(table.column(name))
+            for name in names
+        ]
+
+    def _may_swell(self, group: int, name: str) -> bool:
+        """Return whether a chunk may decode to more than is taken: each row
+        may stand for the same value, which may be all of the chunk.
+        """
+        expanded = self._footer.chunk(group, name).expanded
+        is_short = self._footer.rows(group) * expanded <= limits.CHUNK_BYTES
+        return not is_short and has_any_length(self._kind(name))
+
+    def _guarded(self, file: pq.ParquetFile, groups: Sequence[int], name: str) -> pa.Array:
+        """Return a column, decoded piece by piece."""
+        pieces = []
+        for group in groups:
+            rows, size = _PIECE_BYTES // max(self._footer.chunk(group, name).expanded, 1), 0
+            for piece in file.iter_batches(max(rows, 1), [group], [name], use_threads=False):
+                pieces.append(plain(piece.column(0)))
+                size += text_bytes(pieces[-1])
+                if size > limits.CHUNK_BYTES:
+                    raise ValueError(
+                        f"column {name!r} of row group {group} has more than {limits.CHUNK_BYTES} bytes"
+                    )
+        return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+
+    def _check_decoded(self, name: str, array: pa.Array, rows: int) -> None:
+        is_encoded = isinstance(array, pa.DictionaryArray)
+        kind = array.type.value_type if is_encoded else array.type
+        if kind != self._kind(name) or len(array) != rows:
+            raise ValueError(f"{len(array)} values of {array.type} in column {name!r} of {rows} rows")
+        if pa.types.is_string(kind):
+            # That it is UTF-8 is the writer's word.
+            (array.dictionary if is_encoded else array).validate(full=True)
