@@ -4,8 +4,10 @@ from __future__ import annotations
 
 __all__ = ["FEW", "plain_array"]
 
+import operator
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from types import NoneType
 from typing import Any
 
@@ -17,6 +19,9 @@ from arrowopaque.format.spec import BITS, STRINGS, Column, ColumnKind
 _PLAIN = dict.fromkeys(STRINGS, str) | dict.fromkeys(BITS, int)
 """Types whose values are their stored form, as long as they fit."""
 
+_INT = operator.attrgetter("int")
+_TO_BYTES: Callable[[int, int, str], bytes] = int.to_bytes  # type: ignore[assignment]  # its arguments have names
+
 FEW = 8
 """Values that are cheaper to convert one by one than together."""
 
@@ -25,7 +30,8 @@ def plain_array(column: Column, values: Sequence[Any]) -> pa.Array | None:
     """Return plain values as Arrow, `None` if each has to be looked at."""
     kinds = {*map(type, values)}
     if kinds == {uuid.UUID} and column.kind is ColumnKind.UUID:
-        data = pa.py_buffer(b"".join([value.int.to_bytes(16) for value in values]))
+        ints = map(_INT, values)
+        data = pa.py_buffer(b"".join(map(_TO_BYTES, ints, repeat(16), repeat("big"))))
         return pa.Array.from_buffers(column.arrow_type, len(values), [None, data])
     if not kinds <= {_PLAIN.get(column.kind), NoneType}:
         return None

@@ -320,12 +320,11 @@ class Values:
         is_plain = len(values) > FEW and column.kind not in self._codecs
         return plain_array(column, values) if is_plain else None
 
-    def sought_plainly(self, column: Column, values: list[Any]) -> list[Any] | None:
-        """Return values that are looked for in stored form, `None` if each has
-        to be `sought` by itself.
+    def sought_plainly(self, column: Column, values: list[Any]) -> pa.Array | None:
+        """Return values, NULL included, that are looked for in stored form;
+        `None` if each has to be `sought` by itself.
         """
-        array = self._plainly_stored(column, values)
-        return None if array is None else array.to_pylist()
+        return self._plainly_stored(column, values)
 
     def arrow(self, table: pa.Table) -> pa.Table:
         """Return a caller's Arrow table in the engine's schema.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["In", "Prefix", "Term", "Where", "mask", "prefix_end"]
+__all__ = ["In", "Many", "Prefix", "Term", "Where", "array_of", "mask", "prefix_end"]
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,42 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
+class Many(Sequence[Any]):
+    """So many values that each would be too dear as an object.
+
+    Parameters
+    ----------
+    array
+        The values in stored form: ascending, each once, no NULL, no NaN.
+    """
+
+    def __init__(self, array: pa.Array) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.array[at].as_py()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.array.to_pylist())
+
+
 @dataclass(frozen=True, slots=True)
 class In:
-    """``column`` equals one of ``values`` (stored form), or is NULL if
-    ``null``.
+    """``column`` equals one of ``values`` (stored form), each once, or is
+    NULL if ``null``.
     """
 
     column: str
-    values: tuple[Any, ...]
+    values: tuple[Any, ...] | Many
     null: bool = False
+
+
+def array_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return the values of an `In` as Arrow."""
+    return values.array if isinstance(values, Many) else pa.array(values, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +92,5 @@ def _term_mask(column: pa.ChunkedArray, term: Term) -> pa.ChunkedArray:
     if pa.types.is_floating(column.type):
         # Arrow compares bits here; in SQL both zeros are equal and NaN is to nothing.
         values = (*(value for value in values if value == value), *(-value for value in values if value == 0))
-    found = pc.is_in(column, value_set=pa.array(values, column.type), skip_nulls=True)
+    found = pc.is_in(column, value_set=array_of(values, column.type), skip_nulls=True)
     return pc.or_(found, pc.is_null(column)) if term.null else found

@@ -25,10 +25,12 @@ from arrowopaque.format.manifest import (
 )
 from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
-from arrowopaque.format.where import Prefix, Term, Where, mask, prefix_end
+from arrowopaque.format.where import Many, Prefix, Term, Where, mask, prefix_end
 from arrowopaque.store.access import FEW, choose_path
 from arrowopaque.store.datafile import Positions, SortedFile, same_values
-from arrowopaque.store.keys import comparable, distinct
+from arrowopaque.store.decoding import plain
+from arrowopaque.store.keys import comparable
+from arrowopaque.store.order import distinct
 from arrowopaque.store.parquet import POSITION
 from arrowopaque.store.volume import Volume
 
@@ -97,7 +99,7 @@ class Base:
         """Return the files between whose least and greatest key one of
         ``keys`` may lie, by the leading column.
         """
-        return self._files_between(None, None, distinct(keys.column(0).combine_chunks()))
+        return self._files_between(None, None, comparable(distinct(plain(keys.column(0)))))
 
     def matches(self, where: Where, names: Sequence[str]) -> Iterator[Match]:
         """Yield the live rows that satisfy ``where``, file by file."""
@@ -193,10 +195,12 @@ class Base:
     def _bounds_of(self, term: Term) -> tuple[Any, Any, npt.NDArray[Any] | None]:
         if isinstance(term, Prefix):
             return term.prefix, prefix_end(term.prefix), None
+        if isinstance(term.values, Many):
+            return None, None, comparable(term.values.array)
         kind = self.spec.arrow_schema.field(term.column).type
         # In SQL, NaN is equal to nothing.
         values = [value for value in term.values if value == value]
-        return None, None, distinct(pa.array(values, kind))
+        return None, None, comparable(distinct(pa.array(values, kind)))
 
     def _files_between(self, low: Any, high: Any, wanted: npt.NDArray[Any] | None) -> list[DataFile]:
         if wanted is not None:
@@ -301,7 +305,7 @@ class Base:
         """
         if not self.files:
             return
-        values = distinct(wanted.column(columns[0]).combine_chunks())
+        values = comparable(distinct(plain(wanted.column(columns[0]))))
         if not len(values):
             return
         exact = len(columns) > 1

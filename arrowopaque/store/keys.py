@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Keys", "comparable", "distinct", "keys_of", "listed"]
+__all__ = ["Keys", "comparable", "keys_of", "listed"]
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
@@ -33,6 +33,17 @@ def comparable(array: pa.Array) -> npt.NDArray[Any]:
     return result
 
 
+WORD = 8
+
+
+def first_word(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return the first bytes of values of one width, at least a word, as
+    numbers that sort as they do.
+    """
+    raw = np.frombuffer(values.tobytes(), np.uint8).reshape(-1, values.dtype.itemsize)
+    return np.ascontiguousarray(raw[:, :WORD]).view(">u8").ravel().astype(np.uint64)
+
+
 def _has_any_length(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
 
@@ -41,15 +52,6 @@ def _objects(values: list[Any]) -> npt.NDArray[Any]:
     found: npt.NDArray[Any] = np.empty(len(values), dtype=object)
     found[:] = values
     return found
-
-
-def distinct(array: pa.Array) -> npt.NDArray[Any]:
-    """Return a column's values without NULLs, ascending and each once."""
-    array = array.drop_null()
-    if _has_any_length(array.type):
-        # Python sorts its own strings in a tenth of NumPy's time.
-        return _objects(sorted({*array.to_pylist()}))
-    return np.unique(comparable(array))
 
 
 def listed(values: npt.NDArray[Any]) -> list[Any]:
@@ -64,6 +66,11 @@ def listed(values: npt.NDArray[Any]) -> list[Any]:
 
 class Keys(ABC):
     """Values in ascending order, some perhaps several times."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory besides the column's."""
+        return 0
 
     @property
     @abstractmethod
@@ -104,11 +111,26 @@ def keys_of(array: pa.Array) -> Keys:
 class _NumpyKeys(Keys):
     """Values of one width, where they are in Arrow's memory."""
 
-    __slots__ = ("_kind", "_values")
+    __slots__ = ("_kind", "_prefix", "_values")
 
     def __init__(self, array: pa.Array) -> None:
         self._kind = array.type
         self._values = comparable(array)
+        self._prefix = self._telling_prefix()
+
+    def _telling_prefix(self) -> npt.NDArray[Any] | None:
+        """Return the first bytes of values of several words as numbers, which
+        are searched in a fifth of the time, if they are equal only where the
+        values are.
+        """
+        if self._values.dtype.kind != "S" or self._values.dtype.itemsize < WORD:
+            return None
+        prefix, same = first_word(self._values), self._values[1:] == self._values[:-1]
+        return prefix if np.array_equal(prefix[1:] == prefix[:-1], same) else None
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self._prefix is None else self._prefix.nbytes
 
     @property
     def first(self) -> Any:
@@ -127,10 +149,14 @@ class _NumpyKeys(Keys):
 
     def places(self, wanted: npt.NDArray[Any]) -> Places:
         start, stop = wanted.searchsorted(self.first, "left"), wanted.searchsorted(self.last, "right")
-        near = wanted[start:stop]
-        left = np.searchsorted(self._values, near, "left")
-        count = np.searchsorted(self._values, near, "right") - left
+        near, values = wanted[start:stop], self._values
+        if self._prefix is not None:
+            near, values, asked = first_word(near), self._prefix, near
+        left = np.searchsorted(values, near, "left")
+        count = np.searchsorted(values, near, "right") - left
         hit = np.flatnonzero(count)
+        if self._prefix is not None:
+            hit = hit[self._values[left[hit]] == asked[hit]]
         return _expand(left[hit], count[hit])
 
     def start_of(self, value: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["arrow_order", "sort_rows"]
+__all__ = ["arrow_order", "distinct", "sort_rows"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arrowopaque.store.decoding import plain
-
-_PREFIX = 8
+from arrowopaque.store.decoding import has_any_length, plain
+from arrowopaque.store.keys import WORD, comparable, first_word
 
 
 def sort_rows(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
@@ -64,9 +63,22 @@ def _prefix(column: pa.Array) -> npt.NDArray[Any] | None:
     if pa.types.is_integer(column.type):
         numbers: npt.NDArray[Any] = column.to_numpy()
         return numbers
-    if not pa.types.is_fixed_size_binary(column.type) or column.type.byte_width < _PREFIX:
+    if not pa.types.is_fixed_size_binary(column.type) or column.type.byte_width < WORD:
         return None
-    width, start = column.type.byte_width, column.offset
-    raw = np.frombuffer(column.buffers()[1], np.uint8, (start + len(column)) * width)
-    first = np.ascontiguousarray(raw.reshape(-1, width)[start:, :_PREFIX])
-    return first.view(">u8").ravel().astype(np.uint64)
+    return first_word(comparable(column))
+
+
+def distinct(array: pa.Array) -> pa.Array:
+    """Return a column's values without NULLs, ascending and each once."""
+    array = array.drop_null()
+    if has_any_length(array.type):
+        # Python sorts its own strings in a tenth of NumPy's time.
+        return pa.array(sorted({*array.to_pylist()}), array.type)
+    if not len(array):
+        return array
+    if pa.types.is_floating(array.type):
+        return pa.array(np.unique(array.to_numpy()), array.type)
+    array = plain(sort_rows(pa.table([array], ["value"]), ["value"]).column(0))
+    values = comparable(array)
+    keep = np.append(True, values[1:] != values[:-1])
+    return array if keep.all() else array.filter(pa.array(keep))

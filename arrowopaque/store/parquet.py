@@ -188,6 +188,7 @@ class ParquetObject:
     def keep(self, group: int, found: RowGroup) -> None:
         """Keep what is decoded of a row group."""
         size = sum(array.nbytes + 200 for array in found.columns.values())
+        size += found.keys.nbytes if found.keys else 0
         self._cache.put((self.entry.path, group), found, size + 200)
 
     def _decode(self, groups: list[int], names: list[str]) -> dict[int, dict[str, pa.Array]]:

@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from arrowopaque.format.spec import STRINGS, Column
 from arrowopaque.format.values import RejectedValueError, Values
-from arrowopaque.format.where import In, Prefix, Term
+from arrowopaque.format.where import In, Many, Prefix, Term
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.decoding import to_exact
+from arrowopaque.store.order import distinct
 from arrowopaque.store.rows import Row, to_few_rows, to_rows
 from arrowopaque.store.table import Snapshot
 
@@ -182,11 +183,11 @@ class Records:
                 wanted.append(found)
         return self._joint_selection(names, wanted)
 
-    def _sought_values(self, column: Column, values: list[Any]) -> tuple[Any, ...]:
-        stored = self._values.sought_plainly(column, values)
-        if stored is None:
-            stored = [self._one(column, value) for value in values]
-        return tuple({*stored} - {None, _NOWHERE})
+    def _sought_values(self, column: Column, values: list[Any]) -> tuple[Any, ...] | Many:
+        plain = self._values.sought_plainly(column, values)
+        if plain is not None:
+            return Many(distinct(plain))
+        return tuple({self._one(column, value) for value in values} - {None, _NOWHERE})
 
     def _one(self, column: Column, value: Any) -> Any:
         if isinstance(value, list | set | dict):
@@ -259,9 +260,9 @@ class Records:
         return None if found is _NOWHERE else In(column.name, (found,))
 
     def _one_of(self, column: Column, given: list[Any]) -> Term | None:
-        stored = self._values.sought_plainly(column, given)
-        if stored is not None:
-            return In(column.name, tuple({*stored} - {None}), null=None in stored)
+        plain = self._values.sought_plainly(column, given)
+        if plain is not None:
+            return In(column.name, Many(distinct(plain)), null=plain.null_count > 0)
         present = [one for one in given if one is not None]
         if not self._can_match(column, present):
             # What has no common order the SQL manager refuses, like this.
