@@ -11,6 +11,7 @@ from __future__ import annotations
 __all__ = ["Relation", "mentioned", "run"]
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "temp_directory": "",
 }
 _LOCK = (
+    # Files do not change, so that their footers need not be parsed for each query.
+    "SET parquet_metadata_cache = true",
     # What a query may set for itself, as in "SET threads = 1; SELECT ...".
     "SET allowed_configs = ['arrow_lossless_conversion', 'threads']",
     f"SET allowed_directories = ['{url('')}']",
@@ -102,25 +105,85 @@ def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
     with ThreadPoolExecutor(_WORKERS) as pool:
         for _ in pool.map(_StoredFile.prove, files.values()):
             pass
-    system = FixedFiles(files)
-    with _our_errors(system):
-        connection = duckdb.connect(config=_SETTINGS)
-        connection.register_filesystem(system)
-        connection.execute(f"CREATE SCHEMA {_OWN}")
-        for number, (name, snapshot) in enumerate(snapshots.items()):
-            _make_view(connection, number, name, snapshot)
-        for statement in _LOCK:
-            connection.execute(statement)
-        # The relation keeps its connection, and that the database.
-        relation = connection.sql(query) if _returns_rows(connection, query) else None
+    database = _shared(snapshots, files)
+    if database is None or not database.is_plain(query):
+        database = _Database(snapshots, files)
+    relation = database.relation(query)
     if relation is None:
         raise ConfigurationError(f"{query[:200]!r} returns no rows: end it with a SELECT")
     return relation
 
 
-def _returns_rows(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
-    statements = connection.extract_statements(query)
-    return bool(statements) and _ROWS in statements[-1].expected_result_type
+_SHARED_BYTES = 2**22
+"""Bytes of memory of a database, besides its tables."""
+
+
+def _shared(snapshots: Mapping[str, Snapshot], files: Mapping[str, FixedFile]) -> _Database | None:
+    """Return a database that others ask too, if data files are all that there
+    is: to make one takes longer than many a query.
+    """
+    if not snapshots or any(len(snapshot.rows) or len(snapshot.buried) for snapshot in snapshots.values()):
+        return None
+    cache = next(iter(snapshots.values())).base.volume.cache
+    manifests = [(name, snapshot.base.manifest) for name, snapshot in snapshots.items()]
+    key = ("duckdb", *((name, manifest and manifest.name) for name, manifest in manifests))
+    found: _Database | None = cache.get(key)
+    if found is None or found.system.failure is not None:
+        found = _Database(snapshots, files)
+        deleted = sum(
+            file.rows - file.live for snapshot in snapshots.values() for file in snapshot.base.files
+        )
+        cache.put(key, found, _SHARED_BYTES + 16 * deleted)
+    return found
+
+
+class _Database:
+    """DuckDB with one view a table.
+
+    Parameters
+    ----------
+    snapshots
+        The tables' states by name.
+    files
+        Their data files by path.
+    """
+
+    def __init__(self, snapshots: Mapping[str, Snapshot], files: Mapping[str, FixedFile]) -> None:
+        self.system = FixedFiles(files)
+        with _our_errors(self.system):
+            connection = duckdb.connect(config=_SETTINGS)
+            connection.register_filesystem(self.system)
+            connection.execute(f"CREATE SCHEMA {_OWN}")
+            for number, (name, snapshot) in enumerate(snapshots.items()):
+                _make_view(connection, number, name, snapshot)
+            for statement in _LOCK:
+                connection.execute(statement)
+        self._connections = [connection]
+        # One that is alive when Python ends makes DuckDB complain on stderr.
+        weakref.finalize(self, self._connections.clear)
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        return self._connections[0].cursor()
+
+    def is_plain(self, query: str) -> bool:
+        """Return whether a query is one SELECT, so that others can be kept
+        from what it might do.
+        """
+        statements = self._cursor().extract_statements(query)
+        return len(statements) == 1 and statements[0].type == duckdb.StatementType.SELECT
+
+    def relation(self, query: str) -> Relation | None:
+        """Return a query's answer, `None` if it is none."""
+        with _our_errors(self.system):
+            # The relation keeps its connection, and that the database.
+            connection = self._cursor()
+            statements = connection.extract_statements(query)
+            if self.is_plain(query):
+                # A SELECT can hold a DELETE.
+                connection.execute("BEGIN TRANSACTION READ ONLY")
+            elif not statements or _ROWS not in statements[-1].expected_result_type:
+                return None
+            return connection.sql(query)
 
 
 @contextmanager
@@ -273,12 +336,9 @@ class _StoredFile(FixedFile):
         except OSError:
             # The store says better what is wrong.
             return self._fetched()
-        try:
+        with file:
             self._prove_local(file)
-        except BaseException:
-            file.close()
-            raise
-        return _Local(file, self.entry.path)
+            return _Local(os.dup(file.fileno()), self.entry.path)
 
     def _prove_local(self, file: FileIO) -> None:
         """Check the file again if it may have changed since it was checked."""
@@ -305,22 +365,36 @@ class _InMemory(Reader):
         """Do nothing: the bytes go with the reader."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Local(Reader):
-    """A checked local file, whose bytes stay where they are."""
+    """A checked local file, whose bytes stay where they are.
 
-    file: FileIO
-    path: str
+    Parameters
+    ----------
+    descriptor
+        Of the file opened; it is ours from now on.
+    path
+        What to call it.
+    """
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
 
     def read(self, start: int, length: int) -> bytes:
         try:
-            data = os.pread(self.file.fileno(), length, start)
+            data = os.pread(self._descriptor, length, start)
         except OSError as err:
-            problem = f"data file {self.path}: {err.strerror or err}"
+            problem = f"data file {self._path}: {err.strerror or err}"
             raise StoreAccessError(f"{problem}; check the file system, then retry") from err
         if len(data) != length:
-            raise CorruptStoreError(f"data file {self.path} is truncated; restore it from a copy")
+            raise CorruptStoreError(f"data file {self._path} is truncated; restore it from a copy")
         return data
 
     def close(self) -> None:
-        self.file.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        # DuckDB does not close what it has met an error in.
+        self.close()
