@@ -23,10 +23,10 @@ _LAYERS: list[dict[str, str]] = [
     {"format": "limits document bitmap thrift spec names where columns values"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
     {"store": "cache parallel footer pages parquet encoding datafile order volume catalog"},
-    {"store": "base apply"},
+    {"store": "base apply merge"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
     {
-        "maintain": "flush compact vacuum findings statistics contents unique verify recover publish",
+        "maintain": "flush tiers compact vacuum findings statistics contents unique verify recover publish",
         "": "query",
     },
     {"": "root"},

@@ -19,7 +19,7 @@ from arrowopaque.format.document import digest
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
-from arrowopaque.store.parquet import ParquetObject, stored_schema
+from arrowopaque.store.parquet import ParquetObject, plain, stored_schema
 from arrowopaque.store.volume import Volume
 
 Positions = npt.NDArray[np.int64]
@@ -108,7 +108,8 @@ class SortedFile:
         self._kind = spec.by_name[self._leading].arrow_type
         self._cache = volume.cache
 
-    def _corrupt(self, reason: str) -> CorruptStoreError:
+    def corrupt(self, reason: str) -> CorruptStoreError:
+        """Return the error that says what is wrong with the file."""
         place = f"{self._store.uri}/{self.entry.path}"
         return CorruptStoreError(f"data file {place}: {reason}; restore it from a copy")
 
@@ -119,7 +120,7 @@ class SortedFile:
                 return "unknown", 8
             arrays = comparable(known[0]), comparable(known[1])
             if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
-                raise self._corrupt(f"by its bounds it is not in the order of {self._leading!r}")
+                raise self.corrupt(f"by its bounds it is not in the order of {self._leading!r}")
             bounds = _Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
             return bounds, sum(_kept_bytes(array, as_objects=True) for array in known)
 
@@ -137,9 +138,9 @@ class SortedFile:
         """Check what a search in a row group relies on."""
         bounds = self._bounds()
         if (keys[:-1] > keys[1:]).any():
-            raise self._corrupt(f"row group {group} is not in the order of {self._leading!r}")
+            raise self.corrupt(f"row group {group} is not in the order of {self._leading!r}")
         if bounds is not None and (bounds.first[group] > keys[0] or keys[-1] > bounds.last[group]):
-            raise self._corrupt(
+            raise self.corrupt(
                 f"the bounds of row group {group} are not those of its column {self._leading!r}"
             )
 
@@ -161,11 +162,15 @@ class SortedFile:
         keys: npt.NDArray[Any] | None = self._cache.get((self.entry.path, "keys", group))
         return next(self._keys([group], along))[1] if keys is None else keys
 
-    def _sorted(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
+    def _checked(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
         if array.null_count:
-            raise self._corrupt(f"row group {group} has NULL in column {self._leading!r}")
+            raise self.corrupt(f"row group {group} has NULL in column {self._leading!r}")
         keys = comparable(array)
         self._check_order(group, keys)
+        return keys
+
+    def _sorted(self, group: int, array: pa.Array) -> npt.NDArray[Any]:
+        keys = self._checked(group, array)
         self._cache.put(
             (self.entry.path, "keys", group), keys, _kept_bytes(array, as_objects=keys.dtype == object)
         )
@@ -276,6 +281,51 @@ class SortedFile:
         for start in range(0, groups, _BLOCK_GROUPS):
             block = range(start, min(start + _BLOCK_GROUPS, groups))
             yield self.object.offsets[start], self.object.read(block, names)
+
+    def until(self, group: int, high: npt.NDArray[Any] | None) -> list[int]:
+        """Return ``group`` and those after it, a block of them at most, that
+        begin below ``high``; only ``group`` where that is not known.
+        """
+        bounds = self._bounds()
+        if bounds is None:
+            return [group]
+        stop = self.object.groups if high is None else int(bounds.first.searchsorted(high, "left")[0])
+        return list(range(group, min(max(stop, group + 1), group + _BLOCK_GROUPS)))
+
+    def rows_of(self, groups: Sequence[int], names: Sequence[str]) -> tuple[pa.Table, npt.NDArray[Any]]:
+        """Return row groups that follow each other, past the cache, and their
+        leading column, checked.
+
+        Requires: the leading column is among ``names``.
+        """
+        rows, offsets = self.object.read(groups, names), self.object.offsets
+        column, base = plain(rows.column(self._leading)), offsets[groups[0]]
+        keys = [
+            self._checked(group, column.slice(offsets[group] - base, offsets[group + 1] - offsets[group]))
+            for group in groups
+        ]
+        return rows, keys[0] if len(keys) == 1 else np.concatenate(keys)
+
+    def samples(self, step: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """Return values of the leading column, ascending, and how many rows
+        each is the first of: ``step`` at most.
+
+        The footer has them where row groups are so small, else the column is
+        read.
+        """
+        sizes: npt.NDArray[np.int64] = np.diff(self.object.offsets)
+        bounds = self._bounds()
+        if bounds is not None and sizes.max() <= step:
+            return bounds.first, sizes
+        values, counts = [], []
+        for start in range(0, len(sizes), _BLOCK_GROUPS):
+            groups = range(start, min(start + _BLOCK_GROUPS, len(sizes)))
+            _, keys = self.rows_of(groups, [self._leading])
+            at = np.arange(0, len(keys), step)
+            # A copy, which does not keep the column.
+            values.append(keys[at])
+            counts.append(np.diff(np.append(at, len(keys))))
+        return np.concatenate(values), np.concatenate(counts)
 
     def deleted(self) -> Positions:
         """Return the positions that the deletion vector names."""

@@ -129,8 +129,8 @@ COMPACT = (
     Mutation(
         "a compaction starts over if its files have changed",
         "maintain/compact.py",
-        "if any(files.pop(file.path, None) != file for file in old.files)",
-        "if any(files.pop(file.path, None) is None for file in old.files)",
+        "if any(files.pop(file.path, None) != file for file in merge.files)",
+        "if any(files.pop(file.path, None) is None for file in merge.files)",
         (f"{_LOCKS}::test_delete_beside_a_compaction",),
         models=("compact compares the files",),
     ),

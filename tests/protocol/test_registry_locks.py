@@ -16,7 +16,7 @@ from arrowopaque import clock
 from arrowopaque.errors import ConflictError, ObjectMissingError
 from arrowopaque.maintain import compact as compact_module
 from arrowopaque.maintain import flush as flush_module
-from arrowopaque.store.apply import split_rows
+from arrowopaque.store.apply import write_file
 from arrowopaque.store.cache import Cache
 from tests.opaque.suite_base import assert_holds, undone
 from tests.protocol.crew import Crew, Pause, age, before, locking, ours, refused, staged, vacuum
@@ -289,11 +289,11 @@ def test_slow_compaction_looks_for_its_files(
 
     def slow(*arguments: Any) -> Any:
         nonlocal late
-        pieces, volume = split_rows(*arguments), arguments[0]
+        file, volume = write_file(*arguments), arguments[0]
         if not late:
             late = volume.options.retention
-            volume.store.delete([file.path for piece in pieces for file in piece.files])
-        return pieces
+            volume.store.delete([file.path])
+        return file
 
     class Time:
         sleep = time.sleep
@@ -303,7 +303,7 @@ def test_slow_compaction_looks_for_its_files(
             return time.monotonic() + late
 
     monkeypatch.setattr(clock, "time", Time)
-    monkeypatch.setattr(compact_module, "split_rows", slow)
+    monkeypatch.setattr(compact_module, "write_file", slow)
     ours(subject).compact("t")
     assert late
     assert_sound(subject, rows(range(1, 5)))
