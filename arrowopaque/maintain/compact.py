@@ -6,6 +6,7 @@ from __future__ import annotations
 
 __all__ = ["CompactReport", "compact"]
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,14 +23,13 @@ from arrowopaque.store.apply import Stage, StaleStageError, next_manifest, write
 from arrowopaque.store.base import Base
 from arrowopaque.store.datafile import comparable
 from arrowopaque.store.merge import merged
+from arrowopaque.store.parallel import run_behind
 from arrowopaque.store.parquet import plain
 from arrowopaque.store.table import CompactedTable, Current, unless_superseded
 
 T = TypeVar("T")
 
 _TRIES = 5
-_WINDOWS = 4
-"""Ranges of keys in which the rows of a partition are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,21 @@ def _rewrite(table: CompactedTable, base: Base, merge: Merge) -> list[Partition]
     assert base.manifest is not None, "a partition needs a manifest"
     most, first = base.volume.options.partition_rows, merge.partition
     count = -(-merge.live // most) if merge.splits else 1
-    rows = merged([base.open(file) for file in merge.files], base.spec, max(1, most // _WINDOWS))
-    result: list[Partition] = []
-    for piece in _cut(rows, base.spec.primary_key[0], merge.live, count):
-        number, lower = first.number, first.lower
-        if result:
-            number = base.manifest.next_partition + len(result) - 1
-            lower = encode_leading(piece.column(base.spec.primary_key[0])[0].as_py())
-        file = write_file(base.volume, base.spec, table.name, number, piece)
-        result.append(Partition(number=number, lower=lower, files=(file,)))
-    return result
+    rows = merged([base.open(file) for file in merge.files], base.spec, most)
+    pieces = _cut(rows, base.spec.primary_key[0], merge.live, count)
+    numbers = itertools.chain([first.number], itertools.count(base.manifest.next_partition))
+    return run_behind(
+        partial(_write, table, base, first, number, piece)
+        for number, piece in zip(numbers, pieces, strict=False)
+    )
+
+
+def _write(table: CompactedTable, base: Base, first: Partition, number: int, rows: pa.Table) -> Partition:
+    """Write sorted rows as the only file of a partition."""
+    leading = rows.column(base.spec.primary_key[0])
+    lower = first.lower if number == first.number else encode_leading(leading[0].as_py())
+    file = write_file(base.volume, base.spec, table.name, number, rows)
+    return Partition(number=number, lower=lower, files=(file,))
 
 
 def _cut(ranges: Iterator[pa.Table], leading: str, rows: int, pieces: int) -> Iterator[pa.Table]:

@@ -21,8 +21,11 @@ from arrowopaque.format.spec import TableSpec
 from arrowopaque.store.datafile import Positions, SortedFile
 from arrowopaque.store.order import sort_rows
 
+_WINDOWS = 4
+"""Ranges in which as many rows are read as may wait for the next range."""
 
-def merged(files: Sequence[SortedFile], spec: TableSpec, window: int) -> Iterator[pa.Table]:
+
+def merged(files: Sequence[SortedFile], spec: TableSpec, rows: int) -> Iterator[pa.Table]:
     """Yield the live rows of data files, sorted, range by range.
 
     Rows with the same value of the leading key column come in one range.
@@ -33,18 +36,19 @@ def merged(files: Sequence[SortedFile], spec: TableSpec, window: int) -> Iterato
         Data files of one table. No live row of one has the key of another's.
     spec
         The table.
-    window
-        About how many rows to hold: a range has that many, twice as many at
-        most if the leading values differ, and as many again may wait for the
-        next range.
+    rows
+        How many rows to hold, about: a range has a quarter of them, or half
+        at most if their leading values differ. As many as all of them may be
+        decoded already and wait for the next range.
     """
+    window = max(1, rows // _WINDOWS)
     cursors = [_Cursor(file, spec) for file in files]
     cuts = _cuts(files, window)
     for high in [*(cuts[i : i + 1] for i in range(len(cuts))), None]:
         parts = [part for cursor in cursors for part in cursor.below(high)]
         if parts:
             yield sort_rows(pa.concat_tables(parts), spec.primary_key)
-        _drop_beyond(cursors, window)
+        _drop_beyond(cursors, rows)
 
 
 def _cuts(files: Sequence[SortedFile], window: int) -> npt.NDArray[Any]:

@@ -135,6 +135,23 @@ COMPACT = (
         models=("compact compares the files",),
     ),
     Mutation(
+        "a compaction compares exactly the files that it merges",
+        "maintain/compact.py",
+        "!= file for file in merge.files)",
+        "!= file for file in merge.partition.files)",
+        (f"{_LOCKS}::test_delete_beside_a_merge_of_other_files",),
+    ),
+    Mutation(
+        "a compaction leaves the other files of its partition",
+        "maintain/compact.py",
+        "(*new[0].files, *files.values())",
+        "new[0].files",
+        (
+            f"{_LOCKS}::test_delete_beside_a_merge_of_other_files",
+            f"{_LOCKS}::test_compaction_beside_new_files",
+        ),
+    ),
+    Mutation(
         "a compaction looks whether its files are there",
         "butler/delta.py",
         "if not is_intact(self.volume, staged, now.fence != fence):",

@@ -269,6 +269,33 @@ def test_split_beside_new_files(subject: RegistrySubject, monkeypatch: pytest.Mo
     assert_sound(subject, rows([0, 1, 2, 3, 4, 12]))
 
 
+def test_delete_beside_a_merge_of_other_files(
+    subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has been deleted from a file that stays is no matter to those that are merged."""
+    subject.repository.option_values["row_group_rows"] = 1
+    table = table_of(subject)
+    in_files(subject, table, *rows(range(10, 16)))
+    _two_files(subject)
+    client = subject.second()
+    rewrite = compact_module._rewrite
+    calls: list[int] = []
+
+    def overtaken(*arguments: Any) -> Any:
+        pieces = rewrite(*arguments)
+        table.delete(*ids(10 + 2 * len(calls), 11 + 2 * len(calls)))
+        calls.append(len(pieces))
+        return pieces
+
+    monkeypatch.setattr(compact_module, "_rewrite", overtaken)
+    assert ours(client).compact("t")["t"].files_before == 2
+    assert calls == [1]
+    assert_sound(subject, rows([1, 2, 3, 4, 12, 13, 14, 15]))
+    monkeypatch.undo()
+    assert ours(subject.second()).compact("t", full=True)["t"].files_before == 2
+    assert_sound(subject, rows([1, 2, 3, 4, 12, 13, 14, 15]))
+
+
 def test_compaction_stalled_while_vacuum_runs(subject: RegistrySubject, crew: Crew) -> None:
     _two_files(subject)
     other = subject.second()
