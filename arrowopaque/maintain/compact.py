@@ -61,17 +61,24 @@ def compact(table: CompactedTable, *, full: bool = False) -> CompactReport:
     """
     done = before = after = 0
     for due in _tried(table, partial(_due, table, full), "its files"):
-        number, merge = due.partition.number, None
-        while merge is None or merge.is_first:
-            merge, pieces = _tried(
-                table, partial(_compact_partition, table, number, full), f"partition {number}"
-            )
-            if merge is None:
-                break
+        for merge, pieces in _rounds(table, due.partition.number, full):
             before += len(merge.files)
             after += pieces
         done += 1
     return CompactReport(done, before, after)
+
+
+def _rounds(table: CompactedTable, number: int, full: bool) -> Iterator[tuple[Merge, int]]:
+    """Do what is due in one partition; yield each merge and the number of
+    files that have taken its place.
+    """
+    merge = None
+    while merge is None or merge.is_first:
+        attempt = partial(_compact_partition, table, number, full)
+        merge, pieces = _tried(table, attempt, f"partition {number}")
+        if merge is None:
+            return
+        yield merge, pieces
 
 
 def _tried(table: CompactedTable, action: Callable[[Current], T], what: str) -> T:

@@ -207,7 +207,7 @@ def test_files_and_rows_written_grow_with_the_logarithm(written: list[int], seed
         root.compact()
         compactions += 1
         ((sizes),) = layout(root)
-        assert len(sizes) <= 2 + math.ceil(math.log2(max(inserted / unit, 1)))
+        assert len(sizes) <= 2 + math.floor(math.log2(max(inserted / unit, 1)))
         large = sorted(size for size in sizes if size >= unit)
         assert all(size > sum(large[:at]) for at, size in enumerate(large))
         assert len(sizes) - len(large) <= 1

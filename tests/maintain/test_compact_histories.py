@@ -86,7 +86,7 @@ class Histories(RuleBasedStateMachine):
         for partition in manifest.partitions if manifest else ():
             files = partition.files
             live = sum(file.live for file in files)
-            most = 1 if full else 2 + math.ceil(math.log2(max(live / ROW_GROUP_ROWS, 1)))
+            most = 1 if full else 2 + math.floor(math.log2(max(live / ROW_GROUP_ROWS, 1)))
             assert len(files) <= most
             assert live <= 2 * PARTITION_ROWS
             assert not (full and any(file.deletes for file in files))
