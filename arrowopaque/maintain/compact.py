@@ -149,7 +149,8 @@ def _cut(ranges: Iterator[pa.Table], leading: str, rows: int, pieces: int) -> It
         while marks and marks[-1] < seen + len(keys):
             mark = marks.pop() - seen
             at = int(np.searchsorted(keys, keys[mark : mark + 1], "left")[0])
-            if held or at > begin:
+            # No bound is NaN: nothing would be below it.
+            if (held or at > begin) and keys[at] == keys[at]:
                 yield pa.concat_tables([*held, part.slice(begin, at - begin)])
                 held, begin = [], at
         held.append(part.slice(begin))

@@ -315,6 +315,14 @@ def test_pieces_are_those_of_all_rows_at_once(pieces: int) -> None:
     assert pa.concat_tables(found).to_pylist() == table.to_pylist()
 
 
+def test_no_bound_is_nan() -> None:
+    """A registry on PostgreSQL takes it for a key; it comes last."""
+    keys = pa.table({"k": [1.0, 2.0, *[math.nan] * 4]})
+    found = list(compact_module._cut(iter([keys.slice(0, 3), keys.slice(3)]), "k", 6, 6))
+    assert [piece.num_rows for piece in found] == [1, 5]
+    assert cut(keys.column("k").chunk(0), 1) == [0, 1, 6]
+
+
 # What it holds.
 
 
