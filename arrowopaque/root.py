@@ -134,8 +134,16 @@ class StoreRoot(Root):
         """
         return commit_staged(self, receipts)
 
-    def compact(self, *names: str) -> dict[str, CompactReport]:
+    def compact(self, *names: str, full: bool = False) -> dict[str, CompactReport]:
         """Merge the data files of all or some tables.
+
+        Parameters
+        ----------
+        *names
+            The tables; by default all.
+        full
+            Whether to leave one file in each partition, and no deleted row,
+            instead of merging what is worth its cost.
 
         Returns
         -------
@@ -143,7 +151,7 @@ class StoreRoot(Root):
             What was done, by table.
         """
         self.check_writeable()
-        return {name: compact(RootedFiles(self, name)) for name in names or self.names()}
+        return {name: compact(RootedFiles(self, name), full=full) for name in names or self.names()}
 
     def vacuum(self, retention: float | None = None, *, dry_run: bool = False) -> VacuumReport:
         """Delete files that nothing needs any more.

@@ -26,10 +26,10 @@ _LAYERS: list[dict[str, str]] = [
         "store": "cache parallel footer pages sparse decoding keys parquet encoding datafile order volume "
         "catalog access"
     },
-    {"store": "base apply"},
+    {"store": "base apply merge"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
     {
-        "maintain": "flush compact vacuum findings statistics contents unique verify recover publish",
+        "maintain": "flush tiers compact vacuum findings statistics contents unique verify recover publish",
         "": "query",
     },
     {"": "root"},

@@ -180,9 +180,23 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         """
         return self._binding.flush(*names)
 
-    def compact(self, *names: str) -> dict[str, Any]:
-        """Merge the data files of all or some tables."""
-        return self._binding.compact(*names)
+    def compact(self, *names: str, full: bool = False) -> dict[str, Any]:
+        """Merge the data files of all or some tables.
+
+        Parameters
+        ----------
+        *names
+            The tables; by default all.
+        full
+            Whether to leave one file in each partition, and no deleted row,
+            instead of merging what is worth its cost.
+
+        Returns
+        -------
+        reports
+            What was done, by table.
+        """
+        return self._binding.compact(*names, full=full)
 
     def vacuum(self, retention: float | None = None, *, dry_run: bool = False) -> dict[str, Any]:
         """Delete files that nothing needs any more.

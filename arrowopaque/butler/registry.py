@@ -262,9 +262,9 @@ class RegistryBinding:
         """Move deltas into data files."""
         return self._maintain(names, flush)
 
-    def compact(self, *names: str) -> dict[str, CompactReport]:
+    def compact(self, *names: str, full: bool) -> dict[str, CompactReport]:
         """Merge data files."""
-        return self._maintain(names, compact)
+        return self._maintain(names, partial(compact, full=full))
 
     def vacuum(self, retention: float | None, *, dry_run: bool) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""

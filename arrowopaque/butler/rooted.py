@@ -130,10 +130,10 @@ class RootBinding:
             self._root.spec(name)
         return {name: FlushReport() for name in names or self.names()}
 
-    def compact(self, *names: str) -> dict[str, CompactReport]:
+    def compact(self, *names: str, full: bool) -> dict[str, CompactReport]:
         """Merge the data files of all or some tables."""
         with _as_sql_raises():
-            return self._root.compact(*names)
+            return self._root.compact(*names, full=full)
 
     def vacuum(self, retention: float | None, *, dry_run: bool) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""

@@ -130,7 +130,7 @@ def _key_at(spec: TableSpec, rows: pa.Table, row: int) -> tuple[Any, ...]:
 
 def cut(leading: pa.Array, limit: int) -> list[int]:
     """Return where to cut sorted rows into pieces of at most about ``limit``
-    rows, never between equal leading values.
+    rows, never between equal leading values or before NaN.
     """
     count = len(leading)
     pieces = -(-count // limit)
@@ -138,7 +138,8 @@ def cut(leading: pa.Array, limit: int) -> list[int]:
     cuts = [0]
     for piece in range(1, pieces):
         at = int(np.searchsorted(values, values[piece * count // pieces], "left"))
-        if at > cuts[-1]:
+        # No bound is NaN: nothing would be below it.
+        if at > cuts[-1] and values[at] == values[at]:
             cuts.append(at)
     return [*cuts, count]
 

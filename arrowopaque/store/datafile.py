@@ -20,7 +20,7 @@ from arrowopaque.format.keyfilter import can_filter, hashes_of, probe_of
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
-from arrowopaque.store.decoding import unpacked
+from arrowopaque.store.decoding import plain, unpacked
 from arrowopaque.store.keys import Keys, comparable, keys_of, listed
 from arrowopaque.store.parquet import ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
@@ -82,7 +82,8 @@ class SortedFile:
         self._kind = spec.by_name[self._leading].arrow_type
         self._cache = volume.cache
 
-    def _corrupt(self, reason: str) -> CorruptStoreError:
+    def corrupt(self, reason: str) -> CorruptStoreError:
+        """Return the error that says what is wrong with the file."""
         place = f"{self._store.uri}/{self.entry.path}"
         return CorruptStoreError(f"data file {place}: {reason}; restore it from a copy")
 
@@ -93,7 +94,7 @@ class SortedFile:
                 return "unknown", 8
             arrays = comparable(known[0]), comparable(known[1])
             if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
-                raise self._corrupt(f"by its bounds it is not in the order of {self._leading!r}")
+                raise self.corrupt(f"by its bounds it is not in the order of {self._leading!r}")
             bounds = _Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
             return bounds, sum(array.nbytes + 2 * _OBJECT_BYTES * len(array) for array in known)
 
@@ -115,22 +116,24 @@ class SortedFile:
         missing = [group for group, keys in known.items() if keys is None]
         arrays = self.object.columns(missing, [*dict.fromkeys([self._leading, *along])]) if missing else {}
         for group, keys in known.items():
-            yield group, self._checked(group, arrays[group, self._leading]) if keys is None else keys
+            if keys is None:
+                keys = self._checked(group, arrays[group, self._leading])
+                self.object.keep_keys(group, keys)
+            yield group, keys
 
     def _checked(self, group: int, array: pa.Array) -> Keys:
         """Return a row group's keys, of which what a search relies on is
         true.
         """
         if array.null_count:
-            raise self._corrupt(f"row group {group} has NULL in column {self._leading!r}")
+            raise self.corrupt(f"row group {group} has NULL in column {self._leading!r}")
         keys, bounds = keys_of(unpacked(array)), self._bounds()
         if not keys.is_ordered():
-            raise self._corrupt(f"row group {group} is not in the order of {self._leading!r}")
+            raise self.corrupt(f"row group {group} is not in the order of {self._leading!r}")
         if bounds is not None and (bounds.first[group] > keys.first or keys.last > bounds.last[group]):
-            raise self._corrupt(
+            raise self.corrupt(
                 f"the bounds of row group {group} are not those of its column {self._leading!r}"
             )
-        self.object.keep_keys(group, keys)
         return keys
 
     def _groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
@@ -285,6 +288,49 @@ class SortedFile:
         for start in range(0, groups, _BLOCK_GROUPS):
             block = range(start, min(start + _BLOCK_GROUPS, groups))
             yield self.object.offsets[start], self.object.read(block, names)
+
+    def until(self, group: int, high: npt.NDArray[Any] | None) -> list[int]:
+        """Return ``group`` and those after it, a block of them at most, that
+        begin below ``high``; only ``group`` where that is not known.
+        """
+        bounds = self._bounds()
+        if bounds is None:
+            return [group]
+        stop = self.object.groups if high is None else int(bounds.first.searchsorted(high, "left")[0])
+        return list(range(group, min(max(stop, group + 1), group + _BLOCK_GROUPS)))
+
+    def rows_of(self, groups: Sequence[int], names: Sequence[str]) -> tuple[pa.Table, npt.NDArray[Any]]:
+        """Return row groups that follow each other, past the cache, and their
+        leading column, checked.
+
+        Requires: the leading column is among ``names``.
+        """
+        rows, offsets = self.object.read(groups, names), self.object.offsets
+        column, base = plain(rows.column(self._leading)), offsets[groups[0]]
+        for group in groups:
+            self._checked(group, column.slice(offsets[group] - base, offsets[group + 1] - offsets[group]))
+        return rows, comparable(column)
+
+    def samples(self, step: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """Return values of the leading column, ascending, and how many rows
+        each is the first of: ``step`` at most.
+
+        The footer has them where row groups are so small, else the column is
+        read.
+        """
+        sizes: npt.NDArray[np.int64] = np.diff(self.object.offsets)
+        bounds = self._bounds()
+        if bounds is not None and sizes.max() <= step:
+            return bounds.first, sizes
+        values, counts = [], []
+        for start in range(0, len(sizes), _BLOCK_GROUPS):
+            groups = range(start, min(start + _BLOCK_GROUPS, len(sizes)))
+            _, keys = self.rows_of(groups, [self._leading])
+            at = np.arange(0, len(keys), step)
+            # A copy, which does not keep the column.
+            values.append(keys[at])
+            counts.append(np.diff(np.append(at, len(keys))))
+        return np.concatenate(values), np.concatenate(counts)
 
     def deleted(self) -> Positions:
         """Return the positions that the deletion vector names."""

@@ -93,9 +93,11 @@ class Maintained(Arrow):
         (found,) = yield ("get", staged)
         return found is not None
 
-    def compact(self) -> Steps:
-        """Rewrite all files as one, and swap if they are still the same; newer
-        ones stay beside it.
+    def compact(self, keys: frozenset[int] | None = None) -> Steps:
+        """Rewrite files as one, and swap if they are still the same; others
+        stay beside it.
+
+        Those that hold one of ``keys`` are rewritten, or all.
         """
         fence = (yield from self._current())[1]
         manifest, _ = yield from self._current()
@@ -104,6 +106,10 @@ class Maintained(Arrow):
             files, rows = yield from self.manifest(manifest)
         except Missing:
             return
+        if keys is not None:
+            merged = {row.file for row in rows if row.key in keys}
+            files = frozenset(entry for entry in files if entry[0] in merged)
+            rows = [row for row in rows if row.file in merged]
         new = yield from self.put_file(row[:3] for row in rows)
         if "compact locks its swap" in self.has:
             yield from ask("lock", self.delta, "exclusive")
@@ -112,9 +118,9 @@ class Maintained(Arrow):
             if (yield ("get", new)) == (None,):
                 return
         files_now, _ = yield from self.manifest(now)
-        merged = self._merged(files, files_now, new, rows)
-        if merged is not None:
-            yield from self.swap(now, merged)
+        merged_now = self._merged(files, files_now, new, rows)
+        if merged_now is not None:
+            yield from self.swap(now, merged_now)
 
     def _current(self) -> Steps:
         ((_, row),) = (yield from ask("select", (self.catalog,)))[0]

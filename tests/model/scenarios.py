@@ -144,6 +144,14 @@ def _positions() -> Iterator[Scenario]:
         yield Scenario((steady(1, call, ("flush",)), *clients([("compact",)])), **place)
 
 
+def _tiers() -> Iterator[Scenario]:
+    """Yield calls beside a compaction of one of two files."""
+    others = [("replace", 2), ("delete", 2), ("bulk_delete", 2)]
+    for call, key in itertools.product([*CALLS, *others], (1, 2)):
+        two_files = steady(1, ("bulk_insert", 2), call)
+        yield Scenario((two_files, *clients([("compact", frozenset({key}))], FLUSH)), files={1: FILE})
+
+
 FAMILIES: dict[str, Callable[[], Iterator[Scenario]]] = {
     "pairs": _pairs,
     "caught": _caught,
@@ -154,6 +162,7 @@ FAMILIES: dict[str, Callable[[], Iterator[Scenario]]] = {
     "lost commits": _lost_commits,
     "stale caches": _stale_caches,
     "positions": _positions,
+    "tiers": _tiers,
 }
 
 OPPOSITE = [

@@ -18,6 +18,7 @@ SAMPLED = {
     "lost commits": 5,
     "stale caches": 5,
     "positions": 3,
+    "tiers": 3,
 }
 """Every which scenario is explored; ``python -m tests.model`` explores all."""
 

@@ -129,10 +129,27 @@ COMPACT = (
     Mutation(
         "a compaction starts over if its files have changed",
         "maintain/compact.py",
-        "if any(files.pop(file.path, None) != file for file in old.files)",
-        "if any(files.pop(file.path, None) is None for file in old.files)",
+        "if any(files.pop(file.path, None) != file for file in merge.files)",
+        "if any(files.pop(file.path, None) is None for file in merge.files)",
         (f"{_LOCKS}::test_delete_beside_a_compaction",),
         models=("compact compares the files",),
+    ),
+    Mutation(
+        "a compaction compares exactly the files that it merges",
+        "maintain/compact.py",
+        "!= file for file in merge.files)",
+        "!= file for file in merge.partition.files)",
+        (f"{_LOCKS}::test_delete_beside_a_merge_of_other_files",),
+    ),
+    Mutation(
+        "a compaction leaves the other files of its partition",
+        "maintain/compact.py",
+        "(*new[0].files, *files.values())",
+        "new[0].files",
+        (
+            f"{_LOCKS}::test_delete_beside_a_merge_of_other_files",
+            f"{_LOCKS}::test_compaction_beside_new_files",
+        ),
     ),
     Mutation(
         "a compaction looks whether its files are there",

@@ -142,11 +142,15 @@ class Histories(RuleBasedStateMachine):
         self._end(commit=commit)
 
     @precondition(lambda self: not self.savepoints)
-    @rule(client=_CLIENTS, step=st.sampled_from(["flush", "flush", "compact", "vacuum", "verify"]))
-    def maintain(self, client: int, step: str) -> None:
+    @rule(
+        client=_CLIENTS,
+        step=st.sampled_from(["flush", "flush", "compact", "vacuum", "verify"]),
+        full=st.booleans(),
+    )
+    def maintain(self, client: int, step: str, full: bool) -> None:
         self.owner = client
-        options = {"retention": 0} if step == "vacuum" else {}
-        getattr(self.ours, step)(**options)
+        options: dict[str, dict[str, Any]] = {"vacuum": {"retention": 0}, "compact": {"full": full}}
+        getattr(self.ours, step)(**options.get(step, {}))
 
     @precondition(lambda self: not self.savepoints)
     @rule(client=_CLIENTS, step=st.sampled_from(["clone", "reopen"]))

@@ -16,7 +16,7 @@ from arrowopaque import clock
 from arrowopaque.errors import ConflictError, ObjectMissingError
 from arrowopaque.maintain import compact as compact_module
 from arrowopaque.maintain import flush as flush_module
-from arrowopaque.store.apply import split_rows
+from arrowopaque.store.apply import write_file
 from arrowopaque.store.cache import Cache
 from tests.opaque.suite_base import assert_holds, undone
 from tests.protocol.crew import Crew, Pause, age, before, locking, ours, refused, staged, vacuum
@@ -269,6 +269,33 @@ def test_split_beside_new_files(subject: RegistrySubject, monkeypatch: pytest.Mo
     assert_sound(subject, rows([0, 1, 2, 3, 4, 12]))
 
 
+def test_delete_beside_a_merge_of_other_files(
+    subject: RegistrySubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has been deleted from a file that stays is no matter to those that are merged."""
+    subject.repository.option_values["row_group_rows"] = 1
+    table = table_of(subject)
+    in_files(subject, table, *rows(range(10, 16)))
+    _two_files(subject)
+    client = subject.second()
+    rewrite = compact_module._rewrite
+    calls: list[int] = []
+
+    def overtaken(*arguments: Any) -> Any:
+        pieces = rewrite(*arguments)
+        table.delete(*ids(10 + 2 * len(calls), 11 + 2 * len(calls)))
+        calls.append(len(pieces))
+        return pieces
+
+    monkeypatch.setattr(compact_module, "_rewrite", overtaken)
+    assert ours(client).compact("t")["t"].files_before == 2
+    assert calls == [1]
+    assert_sound(subject, rows([1, 2, 3, 4, 12, 13, 14, 15]))
+    monkeypatch.undo()
+    assert ours(subject.second()).compact("t", full=True)["t"].files_before == 2
+    assert_sound(subject, rows([1, 2, 3, 4, 12, 13, 14, 15]))
+
+
 def test_compaction_stalled_while_vacuum_runs(subject: RegistrySubject, crew: Crew) -> None:
     _two_files(subject)
     other = subject.second()
@@ -289,11 +316,11 @@ def test_slow_compaction_looks_for_its_files(
 
     def slow(*arguments: Any) -> Any:
         nonlocal late
-        pieces, volume = split_rows(*arguments), arguments[0]
+        file, volume = write_file(*arguments), arguments[0]
         if not late:
             late = volume.options.retention
-            volume.store.delete([file.path for piece in pieces for file in piece.files])
-        return pieces
+            volume.store.delete([file.path])
+        return file
 
     class Time:
         sleep = time.sleep
@@ -303,7 +330,7 @@ def test_slow_compaction_looks_for_its_files(
             return time.monotonic() + late
 
     monkeypatch.setattr(clock, "time", Time)
-    monkeypatch.setattr(compact_module, "split_rows", slow)
+    monkeypatch.setattr(compact_module, "write_file", slow)
     ours(subject).compact("t")
     assert late
     assert_sound(subject, rows(range(1, 5)))
