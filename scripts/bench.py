@@ -21,10 +21,11 @@ from rich.console import Console
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from benchmarks.contenders import CONTENDERS, Place  # noqa: E402  after the path
+from benchmarks.case import PIECE, Settings  # noqa: E402  after the path
+from benchmarks.contenders import CONTENDERS, Place  # noqa: E402
 from benchmarks.plot import as_svg  # noqa: E402
 from benchmarks.report import as_json, as_markdown, as_table  # noqa: E402
-from benchmarks.runner import Settings, run_all  # noqa: E402
+from benchmarks.runner import run_all  # noqa: E402
 from benchmarks.workloads import WORKLOADS  # noqa: E402
 
 DEFAULT = tuple(name for name in CONTENDERS if "s3" not in name and name != "pyiceberg")
@@ -51,10 +52,11 @@ class _Services:
     def _with_s3(self, stack: ExitStack, folder: Path) -> Place:
         from benchmarks.counting import CountingS3Server
 
-        server = stack.enter_context(CountingS3Server())
+        counts = folder / "requests"
+        server = stack.enter_context(CountingS3Server(counts))
         server.latency = self.latency
         bucket = f"s3://{server.make_bucket()}/store"
-        return Place(folder, s3=bucket, environment=server.environment, counts=server.counts)
+        return Place(folder, s3=bucket, environment=server.environment, counts=counts)
 
 
 def _chosen(wanted: Sequence[str], skip: Sequence[str]) -> list[str]:
@@ -76,6 +78,8 @@ def _sizes(_context: Any, _option: Any, value: str | None) -> list[int]:
 )
 @click.option("--repeats", default=3, show_default=True, help="Measurements of each workload.")
 @click.option("--singles", default=200, show_default=True, help="Small operations of one measurement.")
+@click.option("--piece", default=PIECE, show_default=True, help="Rows of one insert of the load.")
+@click.option("--operations", default=200, show_default=True, help="Operations of a history.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--latency", default=0.03, show_default=True, help="Seconds that S3 takes for each request.")
 @click.option("--ids", type=click.Choice(["v4", "v7", "mixed"]), default="v4", show_default=True)

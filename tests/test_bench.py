@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,7 +35,7 @@ def _bench(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_workload(tmp_path: Path, names: tuple[str, ...], choice: list[str], least: int) -> None:
     written = tmp_path / "figures.json"
     contenders = [part for name in names for part in ("--contender", name)]
-    sizes = ["--rows", "300", "--repeats", "1", "--singles", "2"]
+    sizes = ["--rows", "300", "--piece", "200", "--repeats", "1", "--singles", "2"]
     document = tmp_path / "BENCHMARKS.md"
     files = ["--json", str(written), "--markdown", str(document)]
     done = _bench(tmp_path, *sizes, *files, *contenders, *choice)
@@ -52,6 +53,35 @@ def test_every_workload(tmp_path: Path, names: tuple[str, ...], choice: list[str
         counted = measured.keys() - {"import, new process"} if "s3" in name else set()
         assert figures[name]["requests"].keys() == counted
     assert all(name in done.stdout.splitlines()[0] for name in names)
+
+
+@pytest.mark.parametrize("ids", ["v4", "v7", "mixed"])
+def test_rows_by_number(monkeypatch: pytest.MonkeyPatch, ids: str) -> None:
+    """A row is the same whatever rows are made with it."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from benchmarks.rows import class_counts, make_rows, rows_at
+
+    rows = make_rows(5_000, seed=3, ids=ids)
+    places = [4_999, 0, 7, 2_268, 7]
+    assert rows_at(places, seed=3, ids=ids).table.equals(rows.table.take(places))
+    assert rows.slice(17, 9).table.equals(make_rows(9, start=17, seed=3, ids=ids).table)
+    assert len(set(rows.ids)) == len(set(rows.paths)) == len(rows)
+    assert set(rows.ids).isdisjoint(make_rows(5_000, seed=4, ids=ids).ids)
+    versions = {"v4": {4}, "v7": {7}, "mixed": {4, 7}}[ids]
+    assert {id.version for id in rows.ids} == versions
+    times = [id.int >> 80 for id in rows.ids if id.version == 7]
+    assert times == sorted(times)
+    assert class_counts(len(rows)) == Counter(rows.table.column("storage_class").to_pylist())
+
+
+def test_random_words_are_those_of_splitmix64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first outputs for the seed 1234567, as others have published them."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import numpy as np
+    from benchmarks.rows import _STEP, _mixed
+
+    states = np.uint64(1234567) + np.arange(1, 3, dtype=np.uint64) * _STEP
+    assert _mixed(states).tolist() == [6457827717110365317, 3203168211198807973]
 
 
 def test_plot_of_growth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +124,11 @@ def test_targets_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_answer_is_reported(tmp_path: Path) -> None:
     """A contender that loses rows is not given a time."""
     program = (
-        "from benchmarks.workloads import WORKLOADS, Case, WrongAnswerError\n"
-        "from benchmarks.contenders import Contender\n"
-        "from benchmarks.rows import make_rows\n"
+        "from benchmarks.case import Case, Settings, WrongAnswerError\n"
+        "from benchmarks.workloads import WORKLOADS\n"
         "class Empty:\n"
         "    def fetch(self, ids): return []\n"
-        "case = Case(make_rows(10), 1, 'v4', 2)\n"
+        "case = Case(Settings(10, 1, 1, 'v4', 2, 0.0))\n"
         "try:\n"
         "    WORKLOADS['fetch one row, warm'].run(Empty(), case)\n"
         "except WrongAnswerError as err:\n"

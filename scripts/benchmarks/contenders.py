@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CONTENDERS", "Contender", "Place", "UnsupportedError", "contender_class"]
+__all__ = [
+    "CONTENDERS", "Contender", "Place", "UnsupportedError", "contender_class", "interpreter", "search_path",
+]  # fmt: skip
 
+import os
+import sys
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -33,6 +37,22 @@ CONTENDERS = {
 """Where the class of each is: nobody loads the packages of another."""
 
 
+_ROOT = Path(__file__).resolve().parents[2]
+_INTERPRETERS = {"ducklake": _ROOT / ".venv-ducklake" / "bin" / "python"}
+"""Whose packages cannot be installed beside the others'."""
+
+
+def interpreter(name: str) -> Path:
+    """Return the Python that a contender's processes run in."""
+    return _INTERPRETERS.get(name, Path(sys.executable))
+
+
+def search_path(name: str) -> str:
+    """Return where that Python is to look for modules beside its own."""
+    places = [str(_ROOT / "scripts")] if name in _INTERPRETERS else sys.path
+    return os.pathsep.join(filter(None, places))
+
+
 def contender_class(name: str) -> type[Contender]:
     """Return a contender's class."""
     found: type[Contender] = resolve_name(CONTENDERS[name])
@@ -54,8 +74,8 @@ class Place:
     """URI of a bucket of its own."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings that clients of the bucket take from the environment."""
-    counts: Any = None
-    """Counters of requests, shared with the server; see `watch.METHODS`."""
+    counts: Path | None = None
+    """Counters of requests, shared with the server; see `watch.map_counts`."""
 
 
 class Contender(ABC):
@@ -66,6 +86,8 @@ class Contender(ABC):
 
     name = ""
     """What the run calls it."""
+    packages: tuple[str, ...] = ()
+    """What it has in an interpreter of its own."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -174,6 +196,10 @@ class Contender(ABC):
 
     def compact(self) -> None:
         """Merge files."""
+        raise UnsupportedError
+
+    def verify(self) -> int:
+        """Prove the table sound, by reading all of it; return its rows."""
         raise UnsupportedError
 
     def clone(self) -> Any:

@@ -37,6 +37,9 @@ class ArrowManager(InRegistry):
     def compact(self) -> None:
         self.manager.compact(self.table.name)
 
+    def verify(self) -> int:
+        return self.manager.verify().tables[self.table.name].rows  # type: ignore[no-any-return]  # lsst's Any
+
     def settle(self) -> None:
         self.flush()
         super().settle()
@@ -81,6 +84,9 @@ class ArrowRoot(Manager):
 
     def compact(self) -> None:
         self.root.compact(self.table.name)
+
+    def verify(self) -> int:
+        return self.root.verify().tables[self.table.name].rows
 
     def bytes_on_disk(self) -> int:
         if self.place.s3:

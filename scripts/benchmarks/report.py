@@ -10,7 +10,8 @@ import sqlite3
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.runner import Result, Settings
+from benchmarks.case import Settings
+from benchmarks.runner import Result
 from benchmarks.targets import BASELINES, judge
 from benchmarks.workloads import WORKLOADS
 
