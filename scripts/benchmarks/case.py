@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "PIECE", "Case", "Loaded", "Settings", "Workload", "Workloads", "WrongAnswerError", "expect", "must_hold",
-    "must_lack", "new_table",
+    "PIECE", "Case", "Figures", "Loaded", "Settings", "Workload", "Workloads", "WrongAnswerError",
+    "expect", "must_hold", "must_lack", "new_table",
 ]  # fmt: skip
 
 import itertools
@@ -52,10 +52,20 @@ def expect(got: Any, wanted: Any) -> None:
 class Loaded:
     """What it took to load the table."""
 
-    seconds: float
-    peak_bytes: int
+    watch: Watch
     bytes: int | None
     """What the table took on disk then, if that can be told."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a history has come to; see `history`."""
+
+    amplification: float
+    """Bytes written for each byte of the data files and indexes that are left."""
+    rewritten: float
+    files: int
+    """Data files that are left."""
 
 
 @dataclass
@@ -69,6 +79,7 @@ class Case:
     watch: Watch = field(default_factory=Watch)
     """Measures the part of a workload that counts; cleared before each."""
     loaded: Loaded | None = None
+    history: Figures | None = None
     is_located: bool = False
     """Whether the datastore is known to have the datasets."""
     started: float = 0.0

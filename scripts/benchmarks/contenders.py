@@ -30,6 +30,7 @@ CONTENDERS = {
     "ours-sqlite-s3": "benchmarks.ours:ArrowManager",
     "ours-root-s3": "benchmarks.ours:ArrowRoot",
     "delta-rs": "benchmarks.others:DeltaTableFormat",
+    "ducklake": "benchmarks.others:DuckLake",
     "pyiceberg": "benchmarks.others:IcebergTableFormat",
     "duckdb": "benchmarks.others:DuckDb",
     "sqlite": "benchmarks.others:Sqlite",
@@ -200,6 +201,22 @@ class Contender(ABC):
 
     def verify(self) -> int:
         """Prove the table sound, by reading all of it; return its rows."""
+        raise UnsupportedError
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Return the files of the whole store by name: their bytes, and when
+        they were written.
+        """
+        raise UnsupportedError
+
+    def rows_of(self, name: str) -> int:
+        """Return the rows of a data file; none, if it is something else."""
+        raise UnsupportedError
+
+    def kept(self) -> tuple[int, int]:
+        """Return how many data files the table is in, and their bytes with
+        those of their indexes.
+        """
         raise UnsupportedError
 
     def clone(self) -> Any:

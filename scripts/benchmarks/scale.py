@@ -21,8 +21,7 @@ def _loaded(case: Case) -> Loaded:
 def _load(contender: Contender, case: Case) -> float:
     """Of the empty table, piece by piece."""
     must_hold(contender, case.some(100))
-    loaded = _loaded(case)
-    case.watch.add(loaded.seconds, case.rows, loaded.peak_bytes)
+    case.watch.take(_loaded(case).watch)
     return 1 / case.watch.each
 
 

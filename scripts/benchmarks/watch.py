@@ -83,6 +83,11 @@ class Watch:
         self.operations += operations
         self.peak_bytes = max(self.peak_bytes, peak_bytes)
 
+    def take(self, other: Watch) -> None:
+        """Add what another watch has measured."""
+        self.add(other.seconds, other.operations, other.peak_bytes)
+        self._requests = [sum(parts) for parts in zip(self._requests, other._requests, strict=True)]
+
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count requests only."""

@@ -20,12 +20,12 @@ from benchmarks.watch import Watch
 from benchmarks.workloads import WORKLOADS
 
 
-def _load(contender: Contender, case: Case) -> None:
+def _load(contender: Contender, case: Case) -> Loaded:
     """Load the table; the making of the rows does not count."""
     contender.create()
-    watch = case.watch
+    watch = Watch(contender.place.counts)
     for rows in case.pieces(case.settings.piece):
-        with watch():
+        with watch(len(rows)):
             contender.insert_arrow(rows.table)
     # What a piece took is not to be taken from those who come later.
     pa.default_memory_pool().release_unused()
@@ -34,15 +34,15 @@ def _load(contender: Contender, case: Case) -> None:
         taken = contender.bytes_on_disk()
     except UnsupportedError:
         taken = None
-    case.loaded = Loaded(watch.seconds, watch.peak_bytes, taken)
+    return Loaded(watch, taken)
 
 
 def _serve(pipe: Connection, name: str, place: Place, settings: Settings) -> None:
     """Serve one contender: load it, then run what is asked for."""
     os.environ.update(place.environment)
     case, contender = Case(settings, Watch(place.counts)), contender_class(name)(place)
-    _load(contender, case)
-    pipe.send((case.watch.seconds, {package: version(package) for package in contender.packages}))
+    case.loaded = _load(contender, case)
+    pipe.send((case.loaded.watch.seconds, {package: version(package) for package in contender.packages}))
     while (workload := pipe.recv()) is not None:
         case.watch.clear()
         try:

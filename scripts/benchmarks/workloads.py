@@ -6,6 +6,7 @@ __all__ = ["WORKLOADS"]
 
 from benchmarks.case import Workload
 from benchmarks.everyday import EVERYDAY
+from benchmarks.history import HISTORY
 from benchmarks.scale import AFTERWARDS, LOADED
 
-WORKLOADS: dict[str, Workload] = {**LOADED, **EVERYDAY, **AFTERWARDS}
+WORKLOADS: dict[str, Workload] = {**LOADED, **EVERYDAY, **AFTERWARDS, **HISTORY}
