@@ -20,13 +20,18 @@ from benchmarks.watch import Watch
 from benchmarks.workloads import WORKLOADS
 
 
-def _load(contender: Contender, case: Case) -> Loaded:
-    """Load the table; the making of the rows does not count."""
-    contender.create()
+def _insert(contender: Contender, case: Case) -> Watch:
+    """Insert every row, piece by piece; the making of the rows does not count."""
     watch = Watch(contender.place.counts)
     for rows in case.pieces(case.settings.piece):
         with watch(len(rows)):
             contender.insert_arrow(rows.table)
+    return watch
+
+
+def _load(contender: Contender, case: Case) -> Loaded:
+    contender.create()
+    watch = _insert(contender, case)
     # What a piece took is not to be taken from those who come later.
     pa.default_memory_pool().release_unused()
     contender.settle()
