@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["HISTORY", "Written", "run_history"]
 
+import random
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,6 +63,8 @@ class _History:
 
     def __init__(self, contender: Contender, case: Case) -> None:
         self._contender, self._case = contender, case
+        # Its own, so that all contenders have the same history.
+        self._random = random.Random(case.settings.seed)
         self._next = case.recipe(0)["start"]
         self._unit = max(1, min(case.rows, _MOST) // 1_000)
         self._live: Numbers = np.empty(0, np.int64)
@@ -72,8 +75,8 @@ class _History:
         """Insert, delete or replace from a thousandth to a tenth of the rows
         that the loaded table has, small numbers being as likely as large ones.
         """
-        count = int(self._unit * 100 ** self._case.random.random())
-        match self._case.random.choice(_CHANGES):
+        count = int(self._unit * 100 ** self._random.random())
+        match self._random.choice(_CHANGES):
             case "delete" if len(self._live):
                 self._delete(self._some(count // 2))
             case "replace" if len(self._live):
@@ -85,7 +88,7 @@ class _History:
 
     def _some(self, count: int) -> Numbers:
         wanted = min(max(1, count), len(self._live))
-        return self._live[sorted(self._case.random.sample(range(len(self._live)), wanted))]
+        return self._live[sorted(self._random.sample(range(len(self._live)), wanted))]
 
     def _insert(self, count: int) -> None:
         numbers = np.arange(self._next, self._next + count)
