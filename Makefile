@@ -9,6 +9,7 @@ PYTEST_ARGS ?= -n auto --maxprocesses 4
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DUCKLAKE := .venv-ducklake/.ready
 # --no-config: a lock names no package index and no path of the machine that made it.
 COMPILE := $(BIN)/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 \
 	--fork-strategy fewest --custom-compile-command 'make lock'
@@ -19,7 +20,7 @@ LOAD_ARGS ?=
 PATHS := arrowopaque tests scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-oldest torture load mutations postgres check static lint format types layers lock clean
+.PHONY: help setup ducklake demo bench test test-oldest torture load mutations postgres check static lint format types layers lock clean
 .NOTPARALLEL:
 .SUFFIXES:
 
@@ -37,14 +38,23 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
+ducklake: $(DUCKLAKE)  ## make .venv-ducklake for the benchmark's contender of that name
+
+# The pip of $(VENV) fills it: to install another one takes as long as the rest.
+$(DUCKLAKE): requirements-ducklake.txt constraints.txt | $(READY)
+	$(PYTHON) -m venv --clear --without-pip $(@D)
+	$(BIN)/python -m pip --python $(@D)/bin/python install --quiet --constraint constraints.txt numpy pyarrow
+	$(BIN)/python -m pip --python $(@D)/bin/python install --quiet --requirement requirements-ducklake.txt
+	@touch $@
+
 demo: $(READY)  ## the main job: a Butler repository on arrowopaque, beside the SQL manager
 	$(BIN)/python scripts/demo.py
 
 bench: postgres  ## every workload on every contender; BENCH_ARGS are those of scripts/bench.py
-	$(MAKE) setup EXTRAS=$(EXTRAS),bench VENV=.venv-bench
+	$(MAKE) setup ducklake EXTRAS=$(EXTRAS),bench VENV=.venv-bench
 	.venv-bench/bin/python scripts/bench.py $(BENCH_ARGS)
 
-test: postgres $(READY)  ## all tests
+test: postgres $(READY) $(DUCKLAKE)  ## all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-oldest:  ## all tests with the oldest versions that pyproject.toml admits, in .venv-oldest
@@ -89,4 +99,4 @@ lock: $(READY)  ## resolve the dependencies anew: the newest, and the oldest tha
 		--output-file constraints-oldest.txt pyproject.toml
 
 clean:  ## remove .venv and what tools cache
-	rm -rf $(VENV) .venv-oldest .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-oldest .venv-bench .venv-ducklake .mypy_cache .pytest_cache .ruff_cache .hypothesis

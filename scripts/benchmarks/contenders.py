@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CONTENDERS", "Contender", "Place", "UnsupportedError", "contender_class"]
+__all__ = [
+    "CONTENDERS", "Contender", "Place", "UnsupportedError", "contender_class", "interpreter", "search_path",
+]  # fmt: skip
 
+import os
+import sys
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -26,11 +30,28 @@ CONTENDERS = {
     "ours-sqlite-s3": "benchmarks.ours:ArrowManager",
     "ours-root-s3": "benchmarks.ours:ArrowRoot",
     "delta-rs": "benchmarks.others:DeltaTableFormat",
+    "ducklake": "benchmarks.others:DuckLake",
     "pyiceberg": "benchmarks.others:IcebergTableFormat",
     "duckdb": "benchmarks.others:DuckDb",
     "sqlite": "benchmarks.others:Sqlite",
 }
 """Where the class of each is: nobody loads the packages of another."""
+
+
+_ROOT = Path(__file__).resolve().parents[2]
+_INTERPRETERS = {"ducklake": _ROOT / ".venv-ducklake" / "bin" / "python"}
+"""Whose packages cannot be installed beside the others'."""
+
+
+def interpreter(name: str) -> Path:
+    """Return the Python that a contender's processes run in."""
+    return _INTERPRETERS.get(name, Path(sys.executable))
+
+
+def search_path(name: str) -> str:
+    """Return where that Python is to look for modules beside its own."""
+    places = [str(_ROOT / "scripts")] if name in _INTERPRETERS else sys.path
+    return os.pathsep.join(filter(None, places))
 
 
 def contender_class(name: str) -> type[Contender]:
@@ -54,8 +75,8 @@ class Place:
     """URI of a bucket of its own."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Settings that clients of the bucket take from the environment."""
-    counts: Any = None
-    """Counters of requests, shared with the server; see `watch.METHODS`."""
+    counts: Path | None = None
+    """Counters of requests, shared with the server; see `watch.map_counts`."""
 
 
 class Contender(ABC):
@@ -66,6 +87,8 @@ class Contender(ABC):
 
     name = ""
     """What the run calls it."""
+    packages: tuple[str, ...] = ()
+    """What it has in an interpreter of its own."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -174,6 +197,26 @@ class Contender(ABC):
 
     def compact(self) -> None:
         """Merge files."""
+        raise UnsupportedError
+
+    def verify(self) -> int:
+        """Prove the table sound, by reading all of it; return its rows."""
+        raise UnsupportedError
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Return the files of the whole store by name: their bytes, and when
+        they were written.
+        """
+        raise UnsupportedError
+
+    def rows_of(self, name: str) -> int:
+        """Return the rows of a data file; none, if it is something else."""
+        raise UnsupportedError
+
+    def kept(self) -> tuple[int, int]:
+        """Return how many data files the table is in, and their bytes with
+        those of their indexes.
+        """
         raise UnsupportedError
 
     def clone(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TABLE", "InRegistry", "Manager", "SqlManager"]
+__all__ = ["SPEC", "TABLE", "InRegistry", "Manager", "SqlManager"]
 
 import os
 import uuid
@@ -22,9 +22,11 @@ from lsst.daf.butler.registry.interfaces import Database, FakeDatasetRef
 from lsst.daf.butler.registry.opaque import ByNameOpaqueTableStorageManager
 
 from benchmarks.contenders import Contender
-from benchmarks.rows import SPEC, PythonRow, Rows
+from benchmarks.rows import PythonRow, Rows
 
 TABLE = "file_datastore_records"
+SPEC = FileDatastore.makeTableSpec()
+"""The table that Butler's file datastore keeps its records in."""
 _CHUNK = 50_000
 
 

@@ -4,11 +4,13 @@ natively as a limit.
 
 from __future__ import annotations
 
-__all__ = ["DeltaTableFormat", "DuckDb", "IcebergTableFormat", "Sqlite"]
+__all__ = ["DeltaTableFormat", "DuckDb", "DuckLake", "IcebergTableFormat", "Sqlite"]
 
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
 from typing import Any
 
 import pyarrow as pa
@@ -181,7 +183,50 @@ class _Native(Contender):
         return folder_bytes(self.place.folder)
 
 
-class DuckDb(_Native):
+class _Duck(_Native):
+    """Tables that DuckDB is asked for."""
+
+    def insert_arrow(self, rows: pa.Table) -> None:
+        self._with(rows, f"INSERT INTO {_NAME} SELECT * FROM given")
+
+    def _with(self, given: pa.Table, statement: str) -> list[Any]:
+        """Run a statement over a table of ours, called ``given``."""
+        self._connection.register("given", given)
+        found: list[Any] = self._ask(statement)
+        self._connection.unregister("given")
+        return found
+
+    @staticmethod
+    def _stored(ids: pa.Array) -> pa.Array:
+        """Return ids as the table has them."""
+        return ids
+
+    @staticmethod
+    def _key(id: uuid.UUID) -> Any:
+        return id.bytes
+
+    def _wanted(self, ids: Sequence[uuid.UUID]) -> pa.Table:
+        # As parameters, ten thousands of ids take DuckDB seconds.
+        return pa.table({"id": self._stored(pa.array([id.bytes for id in ids], pa.binary(16)))})
+
+    def fetch(self, ids: Sequence[uuid.UUID]) -> list[Any]:
+        if len(ids) == 1:
+            return self._ask(f"SELECT * FROM {_NAME} WHERE dataset_id = ?", [self._key(ids[0])])
+        return self._with(
+            self._wanted(ids), f"SELECT * FROM {_NAME} WHERE dataset_id IN (SELECT id FROM given)"
+        )
+
+    def delete(self, ids: Sequence[uuid.UUID]) -> None:
+        self._with(self._wanted(ids), f"DELETE FROM {_NAME} WHERE dataset_id IN (SELECT id FROM given)")
+
+    def scan_arrow(self) -> int:
+        return int(self._connection.sql(f"SELECT * FROM {_NAME}").to_arrow_table().num_rows)
+
+    def scan_rows(self) -> int:
+        return len(self._ask(f"SELECT * FROM {_NAME}"))
+
+
+class DuckDb(_Duck):
     """DuckDB's own table with a primary key."""
 
     def open(self) -> None:
@@ -197,27 +242,64 @@ class DuckDb(_Native):
         )
 
     def insert_arrow(self, rows: pa.Table) -> None:
-        storage = rows.column(0).combine_chunks()
-        ids = pa.ExtensionArray.from_storage(pa.uuid(), storage)
-        given = rows.set_column(0, "dataset_id", ids)
-        self._connection.register("given", given)
-        self._ask(f"INSERT INTO {_NAME} SELECT * FROM given")
-        self._connection.unregister("given")
+        ids = self._stored(rows.column(0).combine_chunks())
+        super().insert_arrow(rows.set_column(0, "dataset_id", ids))
+
+    @staticmethod
+    def _stored(ids: pa.Array) -> pa.Array:
+        return pa.ExtensionArray.from_storage(pa.uuid(), ids)
+
+    @staticmethod
+    def _key(id: uuid.UUID) -> Any:
+        return id
 
     def settle(self) -> None:
         self._ask("CHECKPOINT")
 
-    def fetch(self, ids: Sequence[uuid.UUID]) -> list[Any]:
-        return self._ask(f"SELECT * FROM {_NAME} WHERE dataset_id IN (SELECT unnest(?::UUID[]))", [list(ids)])
 
-    def scan_arrow(self) -> int:
-        return int(self._connection.execute(f"SELECT * FROM {_NAME}").to_arrow_table().num_rows)
+class DuckLake(_Duck):
+    """DuckLake with its catalog in SQLite, ids as bytes, files sorted by id."""
 
-    def scan_rows(self) -> int:
-        return len(self._ask(f"SELECT * FROM {_NAME}"))
+    packages = ("duckdb", "duckdb-extension-ducklake", "pyarrow")
 
-    def delete(self, ids: Sequence[uuid.UUID]) -> None:
-        self._ask(f"DELETE FROM {_NAME} WHERE dataset_id IN (SELECT unnest(?::UUID[]))", [list(ids)])
+    def open(self) -> None:
+        import duckdb
+
+        self._connection = duckdb.connect()
+        for name in ("sqlite_scanner", "ducklake"):
+            # Where its package has it; DuckDB itself would ask a server.
+            package, version = files(f"duckdb_extension_{name}"), f"v{duckdb.__version__}"
+            self._ask(f"LOAD '{package / 'extensions' / version / name}.duckdb_extension'")
+        folder = self.place.folder
+        self._ask(f"ATTACH 'ducklake:sqlite:{folder}/catalog.sqlite' AS lake (DATA_PATH '{folder}/data/')")
+        self._ask("USE lake")
+
+    def create(self) -> None:
+        self.open()
+        self._ask(
+            f"CREATE TABLE {_NAME} (dataset_id BLOB, path VARCHAR, formatter VARCHAR, storage_class VARCHAR, "
+            "component VARCHAR, checksum VARCHAR, file_size BIGINT)"
+        )
+
+    def insert_arrow(self, rows: pa.Table) -> None:
+        self._with(rows, f"INSERT INTO {_NAME} SELECT * FROM given ORDER BY dataset_id")
+
+    def insert(self, rows: Sequence[PythonRow]) -> None:
+        if len(rows) > 1:
+            self.insert_arrow(_python_table(rows))
+        else:
+            values = [*rows[0].values()]
+            self._ask(f"INSERT INTO {_NAME} VALUES (?, ?, ?, ?, ?, ?, ?)", [values[0].bytes, *values[1:]])
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._connection.begin()
+        yield
+        self._connection.commit()
+
+    def compact(self) -> None:
+        self._ask("CALL ducklake_merge_adjacent_files('lake')")
+        self._ask("CALL ducklake_rewrite_data_files('lake')")
 
 
 class Sqlite(_Native):

@@ -5,21 +5,26 @@ from __future__ import annotations
 __all__ = ["ArrowManager", "ArrowRoot"]
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from arrowopaque import ArrowDatastoreRegistryBridgeManager, ArrowOpaqueTableStorageManager, StoreRoot
+from arrowopaque.format import names
 from benchmarks.contenders import UnsupportedError
 from benchmarks.managers import TABLE, InRegistry, Manager
 from benchmarks.rows import folder_bytes
 
 
-class ArrowManager(InRegistry):
-    """Ours, bound to a registry."""
+class Ours(Manager):
+    """What both have in common."""
 
-    manager_class = ArrowOpaqueTableStorageManager
-    bridge_class = ArrowDatastoreRegistryBridgeManager
+    @property
+    def folder(self) -> Path:
+        """Where the store is."""
+        raise UnsupportedError
 
     def insert_arrow(self, rows: pa.Table) -> None:
         self.table.insert_arrow(rows)
@@ -31,11 +36,45 @@ class ArrowManager(InRegistry):
         query = f'SELECT storage_class, count(*) FROM "{self.table.name}" GROUP BY 1'
         return dict(self.manager.sql(query).fetchall())
 
-    def flush(self) -> None:
-        self.manager.flush(self.table.name)
-
     def compact(self) -> None:
         self.manager.compact(self.table.name)
+
+    def verify(self) -> int:
+        return int(self.manager.verify().tables[self.table.name].rows)
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        places = [(place, place.stat()) for place in self.folder.rglob("*") if place.is_file()]
+        return {
+            place.relative_to(self.folder).as_posix(): (state.st_size, state.st_mtime_ns)
+            for place, state in places
+        }
+
+    def rows_of(self, name: str) -> int:
+        parsed = names.parse(name)
+        if parsed is None or parsed.kind is not names.Kind.DATA:
+            return 0
+        return int(pq.read_metadata(self.folder / name).num_rows)
+
+    def kept(self) -> tuple[int, int]:
+        found = self.manager.verify("quick").tables[self.table.name]
+        return found.files, found.bytes
+
+
+class ArrowManager(Ours, InRegistry):
+    """Ours, bound to a registry."""
+
+    manager_class = ArrowOpaqueTableStorageManager
+    bridge_class = ArrowDatastoreRegistryBridgeManager
+
+    @property
+    def folder(self) -> Path:
+        if self.place.s3:
+            raise UnsupportedError
+        (found,) = (self.place.folder / "opaque").iterdir()
+        return found
+
+    def flush(self) -> None:
+        self.manager.flush(self.table.name)
 
     def settle(self) -> None:
         self.flush()
@@ -49,14 +88,20 @@ class ArrowManager(InRegistry):
         return folder_bytes(self.place.folder) + self._database_bytes()
 
 
-class ArrowRoot(Manager):
+class ArrowRoot(Ours):
     """Ours, bound to a bare root."""
+
+    @property
+    def folder(self) -> Path:
+        if self.place.s3:
+            raise UnsupportedError
+        return self.place.folder / "root"
 
     def create(self) -> None:
         self.open()
 
     def open(self) -> None:
-        self.root = StoreRoot(self.place.s3 or str(self.place.folder / "root"))
+        self.root = StoreRoot(self.place.s3 or str(self.folder))
         self.manager = ArrowOpaqueTableStorageManager.initialize(self.root, None)
         self.use(TABLE)
 
@@ -68,19 +113,6 @@ class ArrowRoot(Manager):
 
     def clone(self) -> Any:
         return self.manager.clone(self.root)
-
-    def insert_arrow(self, rows: pa.Table) -> None:
-        self.table.insert_arrow(rows)
-
-    def scan_arrow(self) -> int:
-        return int(self.table.fetch_arrow().num_rows)
-
-    def group(self) -> dict[str, int]:
-        query = f'SELECT storage_class, count(*) FROM "{self.table.name}" GROUP BY 1'
-        return dict(self.root.sql(query).fetchall())
-
-    def compact(self) -> None:
-        self.root.compact(self.table.name)
 
     def bytes_on_disk(self) -> int:
         if self.place.s3:

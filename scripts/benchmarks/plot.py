@@ -13,7 +13,10 @@ from benchmarks.runner import Result
 from benchmarks.workloads import WORKLOADS
 
 _WIDTH, _HEIGHT, _MARGIN, _COLUMNS = 420, 260, 60, 2
-_COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#666666", "#ee8866"]
+_COLOURS = [
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#666666", "#ee8866", "#000000",
+    "#99ddff", "#44bb99", "#ffaabb",
+]  # fmt: skip
 
 Points = list[tuple[float, float]]
 
@@ -70,6 +73,12 @@ def _scale(values: list[float], low: float, high: float) -> dict[float, float]:
     }
 
 
+def _rows(size: float) -> str:
+    """Return a number of rows shortly: a label for each size must fit."""
+    scale, suffix = next(((s, x) for s, x in ((1e6, "M"), (1e3, "k")) if size >= s), (1, ""))
+    return f"{size / scale:g}{suffix}"
+
+
 def _panel(workload: str, lines: dict[str, Points], names: list[str]) -> str:
     sizes = sorted({size for points in lines.values() for size, _ in points})
     values = sorted({value for points in lines.values() for _, value in points})
@@ -78,7 +87,7 @@ def _panel(workload: str, lines: dict[str, Points], names: list[str]) -> str:
     unit = WORKLOADS[workload].unit
     parts = [f'<text x="{_MARGIN}" y="16" font-weight="bold">{escape(workload)}</text>']
     parts += [
-        f'<text x="{across[size]:.0f}" y="{_HEIGHT - 20}" text-anchor="middle">{size:,.0f}</text>'
+        f'<text x="{across[size]:.0f}" y="{_HEIGHT - 20}" text-anchor="middle">{_rows(size)}</text>'
         for size in sizes
     ]
     parts += [

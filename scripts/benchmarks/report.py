@@ -10,7 +10,8 @@ import sqlite3
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.runner import Result, Settings
+from benchmarks.case import Settings
+from benchmarks.runner import Result
 from benchmarks.targets import BASELINES, judge
 from benchmarks.workloads import WORKLOADS
 
@@ -51,6 +52,7 @@ def _figures(results: dict[str, Result]) -> dict[str, Any]:
     return {
         name: {
             "load_seconds": result.load_seconds,
+            "versions": result.versions,
             "peak_bytes": result.peak_bytes,
             "measured": result.measured,
             "memory": result.memory,
@@ -148,6 +150,11 @@ def as_markdown(
         f"{machine['system']} on {machine['arch']}. Versions: {packages}. Medians of {settings.repeats} "
         f"repeats, {settings.singles} small operations each, ids {settings.ids}.\n"
     )
+    for name, found in {
+        name: r.versions for results in by_size.values() for name, r in results.items()
+    }.items():
+        if found:
+            parts.append(f"Versions of {name}: {', '.join(map(' '.join, found.items()))}.\n")
     for size, results in by_size.items():
         parts.append(f"## {size:,} rows\n\n{as_table(results, workloads)}")
         parts.append(f"### Targets at {size:,} rows\n\n{_targets(results)}")

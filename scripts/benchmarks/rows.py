@@ -1,11 +1,13 @@
-"""Rows as a file datastore of Rubin's has them, made from a seed."""
+"""Rows as a file datastore of Rubin's has them, each made of a seed and its number."""
 
 from __future__ import annotations
 
-__all__ = ["SPEC", "PythonRow", "Rows", "folder_bytes", "make_rows"]
+__all__ = ["PythonRow", "Rows", "class_counts", "folder_bytes", "make_rows", "rows_at"]
 
 import functools
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from lsst.daf.butler.datastores.fileDatastore import FileDatastore
 
 PythonRow = dict[str, Any]
-
-SPEC = FileDatastore.makeTableSpec()
-"""The table that Butler's file datastore keeps its records in."""
+Numbers = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 
 _TYPES = [
     ("raw", "FieldRawDict", "lsst.obs.lsst.rawFormatter.LsstCamRawFormatter"),
@@ -81,40 +81,89 @@ class Rows:
 
 
 def make_rows(count: int, *, start: int = 0, seed: int = 1, ids: str = "v4") -> Rows:
-    """Return the rows number ``start`` to ``start + count``.
+    """Return the rows number ``start`` to ``start + count``; see `rows_at`."""
+    return rows_at(np.arange(start, start + count), seed=seed, ids=ids)
+
+
+def rows_at(numbers: Sequence[int] | Numbers, *, seed: int = 1, ids: str = "v4") -> Rows:
+    """Return the rows with these numbers, each the same whatever the others.
 
     Parameters
     ----------
-    count, start
-        Which rows; those of different numbers differ in id and path.
+    numbers
+        Which rows, in any order; those of different numbers differ in id and
+        path.
     seed
         Of the random numbers.
     ids
         ``v4`` for random ids, ``v7`` for ids in order of time, ``mixed`` for
         half of each.
     """
-    random = np.random.default_rng([seed, start])
-    number = np.arange(start, start + count, dtype=np.int64)
-    kind = (number // _DETECTORS) % len(_TYPES)
+    number = np.asarray(numbers, np.int64)
+    drawn, kind = _draws(number, seed, _DRAWS), (number // _DETECTORS) % len(_TYPES)
+    stored = [None, pa.py_buffer(_ids(drawn[:, :2], number, ids).tobytes())]
     return Rows(
         pa.table(
             {
-                "dataset_id": pa.FixedSizeBinaryArray.from_buffers(
-                    pa.binary(16), count, [None, pa.py_buffer(_ids(random, number, ids).tobytes())]
-                ),
+                "dataset_id": pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(number), stored),
                 "path": _paths(number, kind),
                 "formatter": _named(kind, 2),
                 "storage_class": _named(kind, 1),
-                "component": pa.array(np.full(count, "__NULL_STRING__"), pa.string()),
-                "checksum": pa.nulls(count, pa.string()),
-                "file_size": pa.array(np.exp(random.normal(14, 3, count)).astype(np.int64)),
+                "component": pa.array(np.full(len(number), "__NULL_STRING__"), pa.string()),
+                "checksum": pa.nulls(len(number), pa.string()),
+                "file_size": pa.array(np.exp(14 + 3 * _normal(drawn[:, 2:])).astype(np.int64)),
             }
         )
     )
 
 
-def _ids(random: np.random.Generator, number: npt.NDArray[np.int64], kind: str) -> npt.NDArray[np.uint8]:
-    raw = random.integers(0, 256, (len(number), 16), dtype=np.uint8)
+def class_counts(count: int) -> dict[str, int]:
+    """Return how many of the rows from number 0 have each storage class."""
+    visits, rest = divmod(count, _DETECTORS * len(_TYPES))
+    found: Counter[str] = Counter()
+    for kind, (_, storage_class, _) in enumerate(_TYPES):
+        found[storage_class] += visits * _DETECTORS + min(max(rest - kind * _DETECTORS, 0), _DETECTORS)
+    return dict(+found)
+
+
+_DRAWS = 4
+"""Random words that a row is made of: two for the id, two for the size."""
+_STEP, _FIRST, _SECOND = (
+    np.uint64(word) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+
+
+def _mixed(state: Words) -> Words:
+    """Return the outputs of SplitMix64 for states.
+
+    Its source: Steele, Lea and Flood, "Fast splittable pseudorandom number
+    generators", OOPSLA 2014, with the constants of Vigna's ``splitmix64.c``.
+    The state grows by the same step for each output, so that any output can
+    be had without those before it; different states have different outputs.
+    """
+    state = (state ^ (state >> np.uint64(30))) * _FIRST
+    state = (state ^ (state >> np.uint64(27))) * _SECOND
+    return state ^ (state >> np.uint64(31))
+
+
+def _draws(number: Numbers, seed: int, count: int) -> Words:
+    """Return the random words of rows: outputs ``count * number`` and the next
+    ones of the generator that the seed begins.
+    """
+    first = _mixed(np.array([seed], np.uint64) * _STEP)
+    outputs = (number[:, None] * count + np.arange(1, count + 1)).astype(np.uint64)
+    return _mixed(first + outputs * _STEP)
+
+
+def _normal(words: Words) -> npt.NDArray[np.float64]:
+    """Return normal numbers, one of each two words (Box and Muller)."""
+    uniform = ((words >> np.uint64(11)) + np.uint64(1)) * 2.0**-53
+    found: npt.NDArray[np.float64] = np.sqrt(-2 * np.log(uniform[:, 0])) * np.cos(2 * np.pi * uniform[:, 1])
+    return found
+
+
+def _ids(words: Words, number: Numbers, kind: str) -> npt.NDArray[np.uint8]:
+    raw = np.ascontiguousarray(words, ">u8").view(np.uint8).reshape(-1, 16)
     timed = {"v4": np.zeros(len(number), bool), "v7": np.ones(len(number), bool), "mixed": number % 2 == 0}[
         kind
     ]
@@ -125,7 +174,7 @@ def _ids(random: np.random.Generator, number: npt.NDArray[np.int64], kind: str) 
     return raw
 
 
-def _named(kind: npt.NDArray[np.int64], which: int) -> pa.Array:
+def _named(kind: Numbers, which: int) -> pa.Array:
     return pa.array([entry[which] for entry in _TYPES]).take(pa.array(kind))
 
 
@@ -134,7 +183,7 @@ def _text(values: Any, width: int = 0) -> pa.Array:
     return pc.utf8_lpad(text, width, "0") if width else text
 
 
-def _paths(number: npt.NDArray[np.int64], kind: npt.NDArray[np.int64]) -> pa.Array:
+def _paths(number: Numbers, kind: Numbers) -> pa.Array:
     """Return paths as Butler's default template makes them."""
     visit = number // (_DETECTORS * len(_TYPES))
     day = _text(20260101 + visit // 800)

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["Result", "Settings", "run_all"]
+__all__ = ["Result", "run_all"]
 
 import multiprocessing
 import os
-import resource
 import statistics
+import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from benchmarks.contenders import Place, UnsupportedError, contender_class
-from benchmarks.rows import make_rows
-from benchmarks.watch import Watch
-from benchmarks.workloads import WORKLOADS, Case, WrongAnswerError
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is of."""
-
-    rows: int
-    repeats: int
-    seed: int
-    ids: str
-    singles: int
-    latency: float
+from benchmarks.case import Settings
+from benchmarks.contenders import Place, interpreter, search_path
+from benchmarks.workloads import WORKLOADS
 
 
 @dataclass
@@ -45,6 +31,8 @@ class Result:
     requests: dict[str, dict[str, float]] = field(default_factory=dict)
     """Requests and bytes of one operation of a workload, where they are counted."""
     unsupported: set[str] = field(default_factory=set)
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of packages that the contender has for itself."""
 
     def median(self, workload: str) -> float | None:
         """Return a workload's median, `None` if it was not run."""
@@ -52,51 +40,46 @@ class Result:
         return statistics.median(values) if values else None
 
 
-def _work(pipe: Connection, name: str, place: Place, settings: Settings) -> None:
-    """Serve one contender: load it, then run what is asked for."""
-    os.environ.update(place.environment)
-    watch = Watch(place.counts)
-    rows = make_rows(settings.rows, seed=settings.seed, ids=settings.ids)
-    case = Case(rows, settings.seed, settings.ids, settings.singles, watch)
-    contender = contender_class(name)(place)
-    contender.create()
-    with watch():
-        contender.insert_arrow(rows.table)
-    pipe.send(watch.seconds)
-    contender.settle()
-    try:
-        case.bytes = contender.bytes_on_disk()
-    except UnsupportedError:
-        case.bytes = None
-    while (workload := pipe.recv()) is not None:
-        watch.clear()
-        try:
-            value = WORKLOADS[workload].run(contender, case)
-            pipe.send((value, watch.peak_bytes, watch.requests))
-        except UnsupportedError:
-            pipe.send(None)
-        except Exception as err:
-            pipe.send(WrongAnswerError(f"{name}, {workload}: {type(err).__name__}: {err}"))
-            raise
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
 class _Worker:
+    """One contender in a process of its own, which is gone after the ``with``."""
+
     def __init__(self, name: str, place: Place, settings: Settings) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, name, place, settings), daemon=True)
-        self._process.start()
+        self.result = Result()
+        self._name = name
+        self._pipe, theirs = multiprocessing.Pipe()
+        # Not a process of multiprocessing: that would give its own packages to another interpreter.
+        self._process = subprocess.Popen(
+            [interpreter(name), "-m", "benchmarks.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, "PYTHONPATH": search_path(name)},
+        )
         theirs.close()
-        self.result = Result(load_seconds=self._answer())
+        self._pipe.send((name, place, settings))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def load(self) -> None:
+        """Wait until the table is loaded."""
+        self.result.load_seconds, self.result.versions = self._answer()
 
     def _answer(self) -> Any:
-        answer = self._pipe.recv()
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            raise RuntimeError(
+                f"the process of {self._name} ended with code {self._process.wait()}"
+            ) from None
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def run(self, workload: str) -> None:
+        """Run a workload once."""
         self._pipe.send(workload)
         answer = self._answer()
         if answer is None:
@@ -109,9 +92,10 @@ class _Worker:
                 self.result.requests[workload] = requests
 
     def finish(self) -> None:
+        """Let the process end by itself."""
         self._pipe.send(None)
         self.result.peak_bytes = self._answer()
-        self._process.join()
+        self._process.wait()
 
 
 def run_all(
@@ -144,9 +128,10 @@ def run_all(
         for name in names:
             tell(f"load {name}")
             place = services(stack, name, folder / name)
-            workers[name] = _Worker(name, place, settings)
+            workers[name] = stack.enter_context(_Worker(name, place, settings))
+            workers[name].load()
         for repeat in range(settings.repeats):
-            for workload in workloads:
+            for workload in [name for name in workloads if not (repeat and WORKLOADS[name].is_once)]:
                 # Whoever is first pays for what the machine has forgotten.
                 turn = [*names[repeat % len(names) :], *names[: repeat % len(names)]]
                 for name in turn:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["METHODS", "Watch", "count_request"]
+__all__ = ["METHODS", "Watch", "map_counts"]
 
+import mmap
 import re
 import resource
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 METHODS = ("GET", "PUT", "HEAD", "LIST", "other", "bytes")
 """What is counted of requests, in the order of the shared counters."""
@@ -18,11 +18,14 @@ METHODS = ("GET", "PUT", "HEAD", "LIST", "other", "bytes")
 _PROCESS = Path("/proc/self")
 
 
-def count_request(counts: Any, method: str, sent: int) -> None:
-    """Add a request to shared counters."""
-    with counts.get_lock():
-        counts[METHODS.index(method) if method in METHODS[:4] else METHODS.index("other")] += 1
-        counts[METHODS.index("bytes")] += sent
+def map_counts(path: Path) -> memoryview:
+    """Return counters in the order of `METHODS`, which all processes share that
+    map this file; the first one makes it.
+    """
+    size = 8 * len(METHODS)
+    with path.open("a+b") as file:
+        file.truncate(size)
+        return memoryview(mmap.mmap(file.fileno(), size)).cast("q")
 
 
 def _kilobytes(name: str) -> int:
@@ -51,11 +54,11 @@ class Watch:
     Parameters
     ----------
     counts
-        Shared counters of requests, in the order of `METHODS`.
+        The file with the counters of requests.
     """
 
-    def __init__(self, counts: Any = None) -> None:
-        self._counts = counts
+    def __init__(self, counts: Path | None = None) -> None:
+        self._counts = None if counts is None else map_counts(counts)
         self.clear()
 
     def clear(self) -> None:
@@ -79,6 +82,11 @@ class Watch:
         self.seconds += seconds
         self.operations += operations
         self.peak_bytes = max(self.peak_bytes, peak_bytes)
+
+    def take(self, other: Watch) -> None:
+        """Add what another watch has measured."""
+        self.add(other.seconds, other.operations, other.peak_bytes)
+        self._requests = [sum(parts) for parts in zip(self._requests, other._requests, strict=True)]
 
     @contextmanager
     def counting(self) -> Iterator[None]:
