@@ -97,14 +97,14 @@ _GUARDS = (
         "store/parquet.py",
         "                if chunk_digest(data) != wanted:",
         "                if False:",
-        ("tests/store/test_key_filters.py::test_altered_filter_is_refused",),
+        ("store/test_key_filters.py::test_altered_filter_is_refused",),
     ),
     Mutation(
         "hostile: verify compares key filters with the keys",
         "maintain/contents.py",
         "            if not found.may_hold_each(hashes_of(listed(comparable(keys)), keys.type)).all():",
         "            if False:",
-        ("tests/store/test_key_filters.py::test_a_filter_that_lies_is_found",),
+        ("store/test_key_filters.py::test_a_filter_that_lies_is_found",),
     ),
     Mutation(
         "hostile: no field of a struct stands twice",
