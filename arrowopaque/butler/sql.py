@@ -107,6 +107,7 @@ class Dialect(ABC):
         self._state_select = self.small_lock() + self._tombstone_select
         self._catalog_select = self._select_catalog()
         self._manifest_select = f"SELECT manifest FROM {names.catalog} WHERE table_name = {self.mark}"
+        self._reads: dict[str, str] = {}
         self._insertions: dict[tuple[str, ...], tuple[str, list[Convert | None]]] = {}
 
     def to_driver(self, names: Sequence[str]) -> list[Convert | None]:
@@ -164,6 +165,8 @@ class Dialect(ABC):
 
     def read(self, table: str, where: Sequence[Term]) -> tuple[str, list[Any]]:
         """Return the statement that reads D, T and C at one moment."""
+        if len(where) == 1 and isinstance(where[0], In) and len(where[0].values) == 1 and not where[0].null:
+            return self._read_of_one(table, where[0])
         clause, parameters = self.conditions(where)
         parts = [self._delta_select + clause]
         if self.spec.primary_key:
@@ -173,6 +176,22 @@ class Dialect(ABC):
             parameters = parameters + of_keys[1]
         parts.append(self._catalog_select)
         return " UNION ALL ".join(parts), [*parameters, table]
+
+    def _read_of_one(self, table: str, term: In) -> tuple[str, list[Any]]:
+        """Return what `read` does for one value of a column: rendered once,
+        as it is the same for each.
+        """
+        column, convert = term.column, self._to_driver[term.column]
+        statement = self._reads.get(column)
+        if statement is None:
+            clause = f" WHERE {self._equal[column]}"
+            parts = [self._delta_select + clause]
+            if self.spec.primary_key:
+                parts.append(self._tombstone_select + clause * (column in self.spec.primary_key))
+            statement = self._reads[column] = " UNION ALL ".join([*parts, self._catalog_select])
+        value = term.values[0] if convert is None else convert(term.values[0])
+        count = 1 + (column in self.spec.primary_key)
+        return statement, [*([value] * count), table]
 
     def read_small(self, table: str, limit: int) -> tuple[str, list[Any]]:
         """Return the statement that reads all of D, T and C, or nothing if D

@@ -77,6 +77,9 @@ class Call:
 
     def keys(self, columns: Sequence[str]) -> list[Row]:
         """Return some columns of every row; absent ones are NULL."""
+        if self._rows is not None and self.count == 1 and self.has(columns):
+            (row,) = self._rows
+            return [tuple([row[self.names.index(name)] for name in columns])]
         return list(zip(*map(self.column, columns), strict=True)) if columns else [()] * self.count
 
     def column(self, name: str) -> Sequence[Any]:

@@ -154,9 +154,8 @@ class SortedFile:
         """
         if not can_filter(self._kind):
             return True
-        if not ask:
-            found = self._cache.get((self.entry.path, "filter", group))
-        else:
+        found = self._cache.get((self.entry.path, "filter", group))
+        if found is None and ask:
             found = self.object.filters([group], self._leading).get(group)
         return found is None or found.may_hold(probe_of(value, self._kind))
 
@@ -234,7 +233,7 @@ class SortedFile:
 
     def row(self, group: int, at: int, names: Sequence[str]) -> tuple[Any, ...]:
         """Return some columns of one row."""
-        return tuple([array[at].as_py() for array in self.object.group(group, names)])
+        return tuple([get(at) for get in self.object.getters(group, names)])
 
     def row_at(self, position: int, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Yield the row at a position unless it is deleted."""

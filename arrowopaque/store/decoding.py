@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Decoder", "has_any_length", "plain", "text_bytes", "to_exact", "unpacked"]
+__all__ = ["Decoder", "Getter", "getter", "has_any_length", "plain", "text_bytes", "to_exact", "unpacked"]
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,6 +45,20 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 def unpacked(array: pa.Array) -> pa.Array:
     """Return a column without a dictionary."""
     return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+
+
+Getter = Callable[[int], Any]
+
+
+def getter(array: pa.Array) -> Getter:
+    """Return what returns a column's value at a place."""
+    if isinstance(array, pa.DictionaryArray) and not array.null_count:
+        # Arrow takes ten times as long to look up one.
+        values, places = array.dictionary.to_pylist(), array.indices.to_numpy()
+        return lambda at: values[places[at]]
+    if array.null_count == len(array):
+        return lambda _: None
+    return lambda at: array[at].as_py()
 
 
 def to_exact(table: pa.Table, schema: pa.Schema) -> pa.Table:

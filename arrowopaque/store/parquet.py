@@ -28,7 +28,7 @@ from arrowopaque.format.manifest import DataFile, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.store.cache import Cache
-from arrowopaque.store.decoding import Decoder
+from arrowopaque.store.decoding import Decoder, Getter, getter
 from arrowopaque.store.footer import TRAILER, Footer, chunk_digest
 from arrowopaque.store.keys import Keys
 from arrowopaque.store.parallel import run_all
@@ -61,9 +61,8 @@ class RowGroup(NamedTuple):
     columns: Mapping[str, pa.Array]
     keys: Keys | None
     """The column that rows are sorted by, once it was checked."""
-
-
-_NOTHING = RowGroup({}, None)
+    getters: dict[str, Getter]
+    """What returns single values, as far as they were asked for."""
 
 
 class ParquetObject:
@@ -151,7 +150,7 @@ class ParquetObject:
 
     def _group(self, group: int) -> RowGroup:
         found: RowGroup | None = self._cache.get((self.entry.path, group))
-        return found or _NOTHING
+        return found or RowGroup({}, None, {})
 
     def group(self, group: int, names: Sequence[str]) -> list[pa.Array]:
         """Return decoded columns of one row group, cached."""
@@ -161,6 +160,17 @@ class ParquetObject:
         except KeyError:
             found = self.columns([group], names)
             return [found[group, name] for name in names]
+
+    def getters(self, group: int, names: Sequence[str]) -> list[Getter]:
+        """Return what returns the values of columns of one row group."""
+        known = self._group(group).getters
+        try:
+            return [known[name] for name in names]
+        except KeyError:
+            arrays = self.group(group, names)
+            made = dict(zip(names, map(getter, arrays), strict=True))
+            self._group(group).getters.update(made)
+            return list(made.values())
 
     def columns(self, groups: Sequence[int], names: Sequence[str]) -> dict[tuple[int, str], pa.Array]:
         """Return decoded columns of row groups, cached.
