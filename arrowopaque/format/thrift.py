@@ -54,13 +54,17 @@ class Reader:
         self._count()
         fields: dict[int, Any] = {}
         number = 0
-        while head := self._byte():
+        # Every byte counts here: a page has some forty, and a scan reads the header of each.
+        data = self._data
+        while head := data[self._at]:
+            self._at += 1
             step = head >> 4
             number = number + step if step else self._signed()
             if number in fields or not 0 < number < _FIELDS:
                 # Parsers differ in which of two they take, and in what they take the number for.
                 raise ValueError(f"a struct with a second field {number}, or a number that is none")
             fields[number] = self._value(head & 15, depth)
+        self._at += 1
         return fields
 
     def _count(self) -> None:
@@ -80,6 +84,10 @@ class Reader:
         return bytes(data)
 
     def _unsigned(self) -> int:
+        value = self._data[self._at]
+        if value < 128:
+            self._at += 1
+            return value
         value = shift = 0
         while True:
             byte = self._byte()

@@ -78,6 +78,9 @@ def _notes(columns: Iterable[Column]) -> dict[str, dict[str, str]]:
 
 Facts = dict[str, Any]
 
+_INDEX_SHARE = 4
+"""Row groups of an index for one of its data file."""
+
 
 def _store_sorted(
     volume: Volume, spec: TableSpec, rows: pa.Table, path: str, lookup: tuple[str, ...] = ()
@@ -90,7 +93,9 @@ def _store_sorted(
     notes = _notes(spec.by_name[name] for name in schema.names if name in spec.by_name)
     # Where values are unique, most that are looked for are not there.
     is_unique = not lookup or lookup in spec.unique
-    encoded = encode(rows, schema, leading, notes, volume.options.row_group_rows, is_unique)
+    # Of an index one looks for some values at a time, and nobody reads all of it.
+    group = max(1, volume.options.row_group_rows // _INDEX_SHARE) if lookup else volume.options.row_group_rows
+    encoded = encode(rows, schema, leading, notes, group, is_unique)
     volume.store.put(path, encoded.data)
     return {"path": path, **encoded.facts}
 

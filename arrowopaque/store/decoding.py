@@ -98,10 +98,9 @@ class Decoder:
         self._size = size
         self._corrupt = corrupt
 
-    def columns(
-        self, parts: Parts, groups: Sequence[int], names: Sequence[str], *, as_stored: bool
-    ) -> list[pa.Array]:
-        """Return columns of some row groups, each as one array.
+    def columns(self, parts: Parts, groups: Sequence[int], names: Sequence[str]) -> list[pa.Array]:
+        """Return columns of some row groups, each as one array. What is
+        stored with a dictionary has it still.
 
         Parameters
         ----------
@@ -109,8 +108,6 @@ class Decoder:
             Bytes of the object, at least those of these columns.
         groups, names
             What to decode.
-        as_stored
-            Whether strings that are stored with a dictionary keep it.
 
         Raises
         ------
@@ -124,7 +121,7 @@ class Decoder:
             file = pq.ParquetFile(
                 pa.PythonFile(Sparse(self._size, parts), mode="r"),
                 metadata=self._footer.metadata,
-                read_dictionary=self._encoded(groups, names) if as_stored else [],
+                read_dictionary=self._encoded(groups, names),
                 pre_buffer=False,
             )
             columns = self._decoded(file, groups, names)

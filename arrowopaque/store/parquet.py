@@ -28,7 +28,7 @@ from arrowopaque.format.manifest import DataFile, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.store.cache import Cache
-from arrowopaque.store.decoding import Decoder, Getter, getter
+from arrowopaque.store.decoding import Decoder, Getter, getter, unpacked
 from arrowopaque.store.footer import TRAILER, Footer, chunk_digest
 from arrowopaque.store.keys import Keys
 from arrowopaque.store.parallel import run_all
@@ -53,6 +53,11 @@ def index_schema(spec: TableSpec, columns: Sequence[str]) -> pa.Schema:
     """Return the columns of an index."""
     fields = [spec.exact_schema.field(name) for name in columns]
     return pa.schema([*fields, pa.field(POSITION, pa.int64(), False)])
+
+
+def _unpacked(arrays: Sequence[pa.Array]) -> pa.ChunkedArray:
+    """Return the pieces of a column, without dictionaries."""
+    return pa.chunked_array([unpacked(array) for array in arrays])
 
 
 class RowGroup(NamedTuple):
@@ -203,19 +208,26 @@ class ParquetObject:
 
     def _decode(self, groups: list[int], names: list[str]) -> dict[int, dict[str, pa.Array]]:
         # One by one, so that a cached column does not pin its neighbours.
-        found = self._decoded([[group] for group in groups], names, as_stored=True)
+        found = self._decoded([[group] for group in groups], names)
         by_name = [dict(zip(names, arrays, strict=True)) for arrays in found]
         return dict(zip(groups, by_name, strict=True))
 
     def read(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
-        """Return row groups as one table, past the cache."""
+        """Return row groups as one table: from the cache if all are there,
+        which keeps none of them that is not.
+        """
+        known = [self._group(group).columns for group in groups]
+        if all(columns.keys() >= {*names} for columns in known):
+            tasks = [partial(_unpacked, [columns[name] for columns in known]) for name in names]
+            return pa.table(run_all(tasks, self._rows(groups)), names=list(names))
         pieces = [groups[at : at + _PIECE_GROUPS] for at in range(0, len(groups), _PIECE_GROUPS)]
-        tables = [pa.table(arrays, names=list(names)) for arrays in self._decoded(pieces, names)]
-        return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+        columns = zip(*self._decoded(pieces, names), strict=True)
+        return pa.table([_unpacked(arrays) for arrays in columns], names=list(names))
 
-    def _decoded(
-        self, pieces: Sequence[Sequence[int]], names: Sequence[str], *, as_stored: bool = False
-    ) -> list[list[pa.Array]]:
+    def _rows(self, groups: Sequence[int]) -> int:
+        return sum(map(self.footer.rows, groups))
+
+    def _decoded(self, pieces: Sequence[Sequence[int]], names: Sequence[str]) -> list[list[pa.Array]]:
         """Return columns of pieces of the file, each as one array; fetched
         together, decoded at the same time.
         """
@@ -223,8 +235,8 @@ class ParquetObject:
         decoder = Decoder(footer, self._schema, self.entry.bytes, self._corrupt)
         chunks = [footer.chunk(group, name)[:2] for piece in pieces for group in piece for name in names]
         parts = self._ranges(sorted(chunks))
-        tasks = [partial(decoder.columns, parts, piece, names, as_stored=as_stored) for piece in pieces]
-        return run_all(tasks, sum(footer.rows(group) for piece in pieces for group in piece))
+        tasks = [partial(decoder.columns, parts, piece, names) for piece in pieces]
+        return run_all(tasks, sum(map(self._rows, pieces)))
 
     def _ranges(self, wanted: list[tuple[int, int]]) -> Parts:
         """Return the bytes of (start, length) ranges, in their order; those
