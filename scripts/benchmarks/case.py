@@ -54,7 +54,9 @@ class Loaded:
 
     watch: Watch
     bytes: int | None
-    """What the table took on disk then, if that can be told."""
+    """What the table took on disk then, beyond the empty one, if that can be
+    told.
+    """
 
 
 @dataclass(frozen=True)

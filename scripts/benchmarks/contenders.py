@@ -122,6 +122,10 @@ class Contender(ABC):
         """Bring the table into the state that its operator would keep it in."""
         return
 
+    def tidy(self) -> None:
+        """Do what its operator does after changes: ours merges files too."""
+        self.settle()
+
     def use(self, table: str) -> None:
         """Go on with another table, made empty if it is new."""
         raise UnsupportedError

@@ -39,6 +39,10 @@ class Ours(Manager):
     def compact(self) -> None:
         self.manager.compact(self.table.name)
 
+    def tidy(self) -> None:
+        self.settle()
+        self.compact()
+
     def verify(self) -> int:
         return int(self.manager.verify().tables[self.table.name].rows)
 

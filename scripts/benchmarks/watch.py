@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["METHODS", "Watch", "map_counts"]
 
+import gc
 import mmap
 import re
 import resource
@@ -71,6 +72,9 @@ class Watch:
     @contextmanager
     def __call__(self, operations: int = 1) -> Iterator[None]:
         """Measure so many operations."""
+        # What the benchmark holds is not to be searched for garbage meanwhile.
+        gc.collect()
+        gc.freeze()
         with self.counting():
             used, start = _start_peak(), time.perf_counter()
             yield

@@ -31,15 +31,20 @@ def _insert(contender: Contender, case: Case) -> Watch:
 
 def _load(contender: Contender, case: Case) -> Loaded:
     contender.create()
+    before = _taken(contender)
     watch = _insert(contender, case)
     # What a piece took is not to be taken from those who come later.
     pa.default_memory_pool().release_unused()
     contender.settle()
+    after = _taken(contender)
+    return Loaded(watch, None if before is None or after is None else after - before)
+
+
+def _taken(contender: Contender) -> int | None:
     try:
-        taken = contender.bytes_on_disk()
+        return contender.bytes_on_disk()
     except UnsupportedError:
-        taken = None
-    return Loaded(watch, taken)
+        return None
 
 
 def _serve(pipe: Connection, name: str, place: Place, settings: Settings) -> None:
