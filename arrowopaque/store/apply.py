@@ -34,7 +34,7 @@ from arrowopaque.format.manifest import (
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.base import Base, Hits
 from arrowopaque.store.datafile import Positions, encode_deletes, read_deletes
-from arrowopaque.store.encoding import encode
+from arrowopaque.store.encoding import Layout, encode
 from arrowopaque.store.keys import comparable
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.parallel import run_all
@@ -91,11 +91,16 @@ def _store_sorted(
     schema = index_schema(spec, lookup) if lookup else spec.exact_schema
     leading = (lookup or spec.primary_key)[0]
     notes = _notes(spec.by_name[name] for name in schema.names if name in spec.by_name)
-    # Where values are unique, most that are looked for are not there.
-    is_unique = not lookup or lookup in spec.unique
-    # Of an index one looks for some values at a time, and nobody reads all of it.
-    group = max(1, volume.options.row_group_rows // _INDEX_SHARE) if lookup else volume.options.row_group_rows
-    encoded = encode(rows, schema, leading, notes, group, is_unique)
+    group = volume.options.row_group_rows
+    if lookup:
+        # One looks for some values at a time, and nobody but us reads it. Where values are unique, most
+        # that are looked for are not there.
+        layout = Layout(
+            max(1, group // _INDEX_SHARE), has_filters=lookup in spec.unique, has_statistics=False
+        )
+    else:
+        layout = Layout(group, has_filters=True)
+    encoded = encode(rows, schema, leading, notes, layout)
     volume.store.put(path, encoded.data)
     return {"path": path, **encoded.facts}
 

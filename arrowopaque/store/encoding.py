@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Encoded", "encode"]
+__all__ = ["Encoded", "Layout", "encode"]
 
 import base64
 import io
@@ -44,6 +44,19 @@ _FALSE_POSITIVES = 0.03
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """How rows are stored."""
+
+    row_group_rows: int
+    has_filters: bool = False
+    """Whether each row group says which values of its first sorted column it
+    cannot have, where that is worth its bytes.
+    """
+    has_statistics: bool = True
+    """Whether other readers are told each column's least and greatest value."""
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """A Parquet object ready to be stored, and what a manifest says of it."""
 
@@ -76,8 +89,7 @@ def encode(
     schema: pa.Schema,
     leading: str,
     notes: dict[str, dict[str, str]],
-    row_group_rows: int,
-    has_filters: bool = False,
+    layout: Layout,
 ) -> Encoded:
     """Return a table, rows in the order given, as a Parquet object.
 
@@ -91,18 +103,16 @@ def encode(
         The column that rows are sorted by first.
     notes
         What a reader should know of a column's values, by column.
-    row_group_rows
-        Rows of a row group.
-    has_filters
-        Whether each row group says which values of ``leading`` it cannot
-        have, where that is worth its bytes.
+    layout
+        How it is stored.
     """
+    row_group_rows = layout.row_group_rows
     # Without rows there is one group that has none.
     groups = max(1, -(-table.num_rows // row_group_rows))
     blank = "~" * _base64_length(groups * table.num_columns * DIGEST_BYTES)
     dictionary, encodings = _encodings(table)
     facts = _bounds(table.column(leading), row_group_rows)
-    filters = has_filters and table.num_rows >= _FILTER_ROWS and can_filter(table.column(leading).type)
+    filters = layout.has_filters and table.num_rows >= _FILTER_ROWS and can_filter(table.column(leading).type)
     if filters:
         # Of other characters, so that neither is found in the other.
         facts[FILTERS] = "^" * _base64_length(groups * DIGEST_BYTES)
@@ -114,7 +124,7 @@ def encode(
         compression="zstd",
         use_dictionary=dictionary,
         column_encoding=encodings or None,
-        write_statistics=True,
+        write_statistics=layout.has_statistics,
         bloom_filter_options=_filter_options(leading, min(table.num_rows, row_group_rows))
         if filters
         else None,

@@ -82,6 +82,8 @@ class Case:
     """Measures the part of a workload that counts; cleared before each."""
     loaded: Loaded | None = None
     history: Figures | None = None
+    share: float = 1.0
+    """Of the settings' single operations, those that are measured."""
     is_located: bool = False
     """Whether the datastore is known to have the datasets."""
     started: float = 0.0
@@ -100,7 +102,7 @@ class Case:
     @property
     def singles(self) -> int:
         """Operations of one measurement of something small."""
-        return self.settings.singles
+        return max(1, round(self.settings.singles * self.share))
 
     @property
     def classes(self) -> dict[str, int]:

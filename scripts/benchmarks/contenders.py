@@ -87,6 +87,10 @@ class Contender(ABC):
 
     name = ""
     """What the run calls it."""
+    share = 1.0
+    """Of the single operations of a run, those that are measured: fewer of
+    whom they take hundreds of milliseconds.
+    """
     packages: tuple[str, ...] = ()
     """What it has in an interpreter of its own."""
 

@@ -39,6 +39,8 @@ def _python_table(rows: Sequence[PythonRow]) -> pa.Table:
 class _Files(Contender):
     """A format of tables that has no other interface than Arrow."""
 
+    share = 0.05
+
     def insert(self, rows: Sequence[PythonRow]) -> None:
         self.insert_arrow(_python_table(rows))
 
@@ -260,6 +262,7 @@ class DuckDb(_Duck):
 class DuckLake(_Duck):
     """DuckLake with its catalog in SQLite, ids as bytes, files sorted by id."""
 
+    share = 0.05
     packages = ("duckdb", "duckdb-extension-ducklake", "pyarrow")
 
     def open(self) -> None:

@@ -50,7 +50,8 @@ def _taken(contender: Contender) -> int | None:
 def _serve(pipe: Connection, name: str, place: Place, settings: Settings) -> None:
     """Serve one contender: load it, then run what is asked for."""
     os.environ.update(place.environment)
-    case, contender = Case(settings, Watch(place.counts)), contender_class(name)(place)
+    contender = contender_class(name)(place)
+    case = Case(settings, Watch(place.counts), share=contender.share)
     case.loaded = _load(contender, case)
     pipe.send((case.loaded.watch.seconds, {package: version(package) for package in contender.packages}))
     while (workload := pipe.recv()) is not None:

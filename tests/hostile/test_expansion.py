@@ -17,7 +17,7 @@ from arrowopaque import ConfigurationError, CorruptStoreError, StoreRoot
 from arrowopaque.format import limits
 from arrowopaque.format.thrift import Reader
 from arrowopaque.store import decoding as stored
-from arrowopaque.store.encoding import encode
+from arrowopaque.store.encoding import Layout, encode
 from arrowopaque.store.footer import chunks_of
 from arrowopaque.store.pages import check_pages
 from tests.hostile.forge import ROWS, SPEC, Hostile, key
@@ -206,10 +206,10 @@ def test_fields_that_parsers_take_differently(field: bytes) -> None:
 def test_writers_keep_the_limit(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = hostile.rows(range(ROWS)).set_column(2, "kind", pa.array(["x" * VALUE] * ROWS))
     monkeypatch.setattr(limits, "CHUNK_BYTES", 10 * VALUE)
-    assert encode(rows, SPEC.exact_schema, "id", {}, 10).facts["rows"] == ROWS
+    assert encode(rows, SPEC.exact_schema, "id", {}, Layout(10)).facts["rows"] == ROWS
     with pytest.raises(ConfigurationError, match=f"{11 * VALUE} bytes in one row group.*row_group_rows"):
-        encode(rows, SPEC.exact_schema, "id", {}, 11)
+        encode(rows, SPEC.exact_schema, "id", {}, Layout(11))
     different = rows.set_column(2, "kind", pa.array([f"{i:04d}" * (VALUE // 4) for i in range(ROWS)]))
     monkeypatch.setattr(limits, "CHUNK_BYTES", 10 * VALUE + 100)
     with pytest.raises(ConfigurationError, match="readers take"):
-        encode(different, SPEC.exact_schema, "id", {}, 11)
+        encode(different, SPEC.exact_schema, "id", {}, Layout(11))

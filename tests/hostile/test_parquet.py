@@ -23,7 +23,7 @@ from arrowopaque.format.thrift import Reader
 from arrowopaque.store import encoding
 from arrowopaque.store.apply import write_file
 from arrowopaque.store.decoding import to_exact
-from arrowopaque.store.encoding import _fill_digests, encode
+from arrowopaque.store.encoding import Layout, _fill_digests, encode
 from arrowopaque.store.footer import Footer
 from arrowopaque.store.parquet import index_schema
 from tests.hostile.forge import ROWS, SPEC, Hostile, key, path_of
@@ -212,7 +212,7 @@ def test_a_long_footer_is_counted(hostile: Hostile, monkeypatch: pytest.MonkeyPa
 def test_a_writers_footer_is_far_from_the_limits(hostile: Hostile) -> None:
     """As many row groups as a million rows have; and no footer that is short enough is too dense."""
     groups = -(-(10**6) // Options().row_group_rows)
-    encoded = encode(hostile.rows(range(10 * groups)), SCHEMA, "id", {}, 10)
+    encoded = encode(hostile.rows(range(10 * groups)), SCHEMA, "id", {}, Layout(10))
     size = encoded.facts["footer"]
     values = _values(encoded.data[-size:-8])
     assert 8 * size < limits.FOOTER_UNCOUNTED
@@ -234,8 +234,8 @@ def test_writers_keep_the_limits(hostile: Hostile, monkeypatch: pytest.MonkeyPat
         with monkeypatch.context() as patch:
             patch.setattr(limits, limit, 3)
             with pytest.raises(ConfigurationError, match="readers take 3"):
-                encode(rows, SCHEMA, "id", {}, 10)
-    assert encode(rows, SCHEMA, "id", {}, 10).facts["rows"] == ROWS
+                encode(rows, SCHEMA, "id", {}, Layout(10))
+    assert encode(rows, SCHEMA, "id", {}, Layout(10)).facts["rows"] == ROWS
 
 
 def digests(data: bytes) -> bytes:
@@ -307,7 +307,7 @@ def index_of(hostile: Hostile, change: Rows) -> DataFile:
     (index,) = file.indexes
     table = pq.read_table(hostile.folder / index.path)
     schema = index_schema(SPEC, ["path"])
-    encoded = encode(change(table), schema, "path", {}, 10)
+    encoded = encode(change(table), schema, "path", {}, Layout(10))
     hostile.put(index.path, encoded.data)
     return file.model_copy(update={"indexes": (index.model_copy(update=encoded.facts),)})
 
@@ -426,4 +426,4 @@ def test_what_a_writer_makes_is_taken(hostile: Hostile, monkeypatch: pytest.Monk
     hostile.commit(file)
     StoreRoot(str(hostile.folder), writeable=False).verify()
     assert json.loads(hostile.read(hostile.head))
-    assert encoding.encode(rows, SCHEMA, "id", {}, 1).facts["rows"] == 1
+    assert encoding.encode(rows, SCHEMA, "id", {}, Layout(1)).facts["rows"] == 1

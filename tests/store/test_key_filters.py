@@ -23,7 +23,7 @@ from arrowopaque.format.document import digest
 from arrowopaque.format.keyfilter import KeyFilter, can_filter, hashes_of, probe_of
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.base import Base
-from arrowopaque.store.encoding import encode
+from arrowopaque.store.encoding import Layout, encode
 from arrowopaque.store.parquet import ParquetObject
 from tests.hostile.forge import reseal
 
@@ -130,7 +130,7 @@ def _zigzag(number: int) -> bytes:
 
 def test_few_are_taken_for_there() -> None:
     table = rows_of(spec_of(ColumnKind.UUID), range(8_192))
-    encoded = encode(table, spec_of(ColumnKind.UUID).exact_schema, "key", {}, 8_192, True)
+    encoded = encode(table, spec_of(ColumnKind.UUID).exact_schema, "key", {}, Layout(8_192, has_filters=True))
     place = pq.read_metadata(io.BytesIO(encoded.data)).row_group(0).column(0)
     start, length = place.bloom_filter_offset, place.bloom_filter_length
     found = KeyFilter(encoded.data[start : start + length])
@@ -294,5 +294,7 @@ def test_small_files_have_none(tmp_path: Path) -> None:
     spec = spec_of(ColumnKind.UUID)
     assert (
         b"arrowopaque.filters"
-        not in encode(rows_of(spec, range(1_023)), spec.exact_schema, "key", {}, GROUP, True).data
+        not in encode(
+            rows_of(spec, range(1_023)), spec.exact_schema, "key", {}, Layout(GROUP, has_filters=True)
+        ).data
     )
