@@ -17,11 +17,17 @@ from arrowopaque.butler.delta import RegistryTable
 from arrowopaque.butler.host import Cursor
 from arrowopaque.butler.violations import refused_columns
 from arrowopaque.butler.writes import clash_error, delete_delta
-from arrowopaque.format.where import In, Where
-from arrowopaque.store.apply import compose, stage
+from arrowopaque.format.where import In, Where, array_of
+from arrowopaque.store.apply import compose, partitions_of, stage
 from arrowopaque.store.base import Base, hits_of, rows_of
 from arrowopaque.store.calls import Mode, Selection
+from arrowopaque.store.decoding import plain
 from arrowopaque.store.plan import ClashError, WritePlan, plan_write
+
+_FILES = 40
+"""Files that are written in the time that ``bulk_rows`` rows take through
+SQL, about: random keys, in a table of many partitions, would each get one.
+"""
 
 _READ_ALL = 50_000
 """Up to this many delta rows it is cheaper to read the whole delta."""
@@ -34,6 +40,8 @@ def bulk_write(table: RegistryTable, cursor: Cursor, rows: pa.Table, mode: Mode)
     """
     if not table.spec.primary_key or refused_columns(table.spec, table.dialect, rows):
         return False
+    if not _is_worth(table, cursor, plain(rows.column(table.spec.primary_key[0]))):
+        return False
     try:
         with host.atomic(cursor):
             if not table.sql.try_big_lock(cursor):
@@ -44,6 +52,16 @@ def bulk_write(table: RegistryTable, cursor: Cursor, rows: pa.Table, mode: Mode)
     except ClashError as clash:
         clash_error(table, cursor, table.spec.names, clash.row)
     return True
+
+
+def _is_worth(table: RegistryTable, cursor: Cursor, leading: pa.Array) -> bool:
+    """Return whether rows with these leading keys are so many for each file
+    that is written for them that SQL would take longer.
+
+    Looked at without a lock, as nothing but time depends on it.
+    """
+    files = partitions_of(table.base(table.current_at(cursor).manifest), leading)
+    return len(leading) * _FILES >= files * table.volume.options.bulk_rows
 
 
 def _has_rows(cursor: Cursor, source: str) -> bool:
@@ -86,12 +104,16 @@ def bulk_delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> b
 
     Requires: `cursor` is in the caller's transaction.
     """
-    if not table.spec.primary_key:
+    key = table.spec.primary_key
+    if not key:
+        return False
+    kind = table.spec.key_schema.field(0).type
+    leading = [array_of(term.values, kind) for term in selection.where if term.column == key[0]]
+    if not all(_is_worth(table, cursor, values) for values in leading):
         return False
     with host.atomic(cursor):
         if not table.sql.try_big_lock(cursor):
             return False
-        key = table.spec.primary_key
         keyed = [term for term in selection.where if term.column in key]
         # Nobody else writes now, and to ask for many keys costs more than to look whether there are any.
         names = table.sql.names

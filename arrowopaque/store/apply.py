@@ -6,7 +6,7 @@ staged files and deletions onto whatever manifest is current by then.
 
 from __future__ import annotations
 
-__all__ = ["Stage", "StaleStageError", "compose", "stage", "store_files"]
+__all__ = ["Stage", "StaleStageError", "compose", "partitions_of", "stage", "store_files"]
 
 import itertools
 from collections.abc import Iterable
@@ -159,6 +159,20 @@ def _leading(spec: TableSpec, rows: pa.Table) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
+def _inner_bounds(spec: TableSpec, manifest: TableManifest) -> Any:
+    """Return where the partitions after the first begin."""
+    bounds = [decode_leading(spec, partition.lower) for partition in manifest.partitions[1:]]
+    return comparable(pa.array(bounds, spec.key_schema.field(0).type))
+
+
+def partitions_of(base: Base, leading: pa.Array) -> int:
+    """Return how many partitions rows with these leading keys belong to."""
+    if base.manifest is None or len(base.manifest.partitions) < 2:
+        return 1
+    bounds = _inner_bounds(base.spec, base.manifest)
+    return len(np.unique(bounds.searchsorted(comparable(leading), "right")))
+
+
 def stage(
     volume: Volume, spec: TableSpec, table: str, manifest: TableManifest | None, rows: pa.Table
 ) -> Stage:
@@ -182,10 +196,8 @@ def stage(
     if manifest is None or not manifest.partitions:
         first = Partition(number=0, lower=None)
         return Stage(tuple(split_rows(volume, spec, table, rows, first, 1)), began)
-    bounds = [decode_leading(spec, partition.lower) for partition in manifest.partitions[1:]]
     leading = comparable(_leading(spec, rows))
-    kind = spec.key_schema.field(0).type
-    inner: Any = np.searchsorted(leading, comparable(pa.array(bounds, kind)), "left") if bounds else []
+    inner = np.searchsorted(leading, _inner_bounds(spec, manifest), "left")
     starts = [0, *(int(i) for i in inner)]
     staged = []
     for partition, start, stop in zip(manifest.partitions, starts, [*starts[1:], rows.num_rows], strict=True):
