@@ -24,7 +24,7 @@ _LAYERS: list[dict[str, str]] = [
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
     {
         "store": "cache parallel footer pages sparse decoding keys parquet encoding datafile order volume "
-        "catalog access"
+        "catalog access matches"
     },
     {"store": "base apply merge"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},

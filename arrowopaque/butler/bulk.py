@@ -19,9 +19,10 @@ from arrowopaque.butler.violations import refused_columns
 from arrowopaque.butler.writes import clash_error, delete_delta
 from arrowopaque.format.where import In, Where, array_of
 from arrowopaque.store.apply import compose, partitions_of, stage
-from arrowopaque.store.base import Base, hits_of, rows_of
+from arrowopaque.store.base import Base
 from arrowopaque.store.calls import Mode, Selection
 from arrowopaque.store.decoding import plain
+from arrowopaque.store.matches import hits_of, rows_of
 from arrowopaque.store.plan import ClashError, WritePlan, plan_write
 
 _FILES = 40

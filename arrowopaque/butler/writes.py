@@ -23,8 +23,9 @@ from arrowopaque.butler.violations import refused
 from arrowopaque.format.manifest import Key
 from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.where import In, Where
-from arrowopaque.store.base import Base, rows_of
+from arrowopaque.store.base import Base
 from arrowopaque.store.calls import Call, Selection
+from arrowopaque.store.matches import rows_of
 
 _DO_NOTHING = " ON CONFLICT DO NOTHING"
 

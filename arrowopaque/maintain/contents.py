@@ -17,10 +17,11 @@ from arrowopaque.format.keyfilter import hashes_of
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, encode_key
 from arrowopaque.maintain.findings import RESTORE, Check, Finding, caught
 from arrowopaque.maintain.statistics import stored_statistics, value_of
-from arrowopaque.store.base import Base, rows_of
+from arrowopaque.store.base import Base
 from arrowopaque.store.datafile import SortedFile, same_values
 from arrowopaque.store.decoding import plain
 from arrowopaque.store.keys import comparable, listed
+from arrowopaque.store.matches import rows_of
 from arrowopaque.store.order import arrow_order
 from arrowopaque.store.parquet import POSITION, ParquetObject
 

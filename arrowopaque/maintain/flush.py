@@ -16,7 +16,8 @@ from arrowopaque.errors import ConflictError
 from arrowopaque.format.manifest import Key, Partition, TableManifest
 from arrowopaque.format.values import Values
 from arrowopaque.store.apply import Stage, StaleStageError, compose, stage
-from arrowopaque.store.base import Base, Hits, hits_of, load_base
+from arrowopaque.store.base import Base, load_base
+from arrowopaque.store.matches import Hits, hits_of
 from arrowopaque.store.table import (
     DeltaState,
     Exclusive,

@@ -22,8 +22,9 @@ from arrowopaque.format.manifest import Key, MetaTable, TableManifest, check_man
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
 from arrowopaque.maintain.verify import check_objects, unremembered
-from arrowopaque.store.base import Base, live_only, rows_of
+from arrowopaque.store.base import Base
 from arrowopaque.store.catalog import FileChain, Outcome
+from arrowopaque.store.matches import live_only, rows_of
 from arrowopaque.store.table import Current, DeltaState, key_table
 from arrowopaque.store.volume import Volume, publish
 

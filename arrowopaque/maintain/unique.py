@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from arrowopaque.format.manifest import DataFile
 from arrowopaque.maintain.contents import repeats
 from arrowopaque.maintain.findings import REWRITE, Check, Finding
-from arrowopaque.store.base import Base, live_only, rows_of
+from arrowopaque.store.base import Base
 from arrowopaque.store.datafile import SortedFile
+from arrowopaque.store.matches import live_only, rows_of
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.parquet import POSITION
 from arrowopaque.store.table import Snapshot

@@ -39,6 +39,8 @@ class ObjectStore(ABC):
 
     uri: str
     """The root, never holding credentials."""
+    workers = 1
+    """How many objects are worth asking for at once."""
 
     @abstractmethod
     def get(self, path: str, most: int | None = None) -> bytes:

@@ -84,6 +84,8 @@ class S3Store(CheckedStore):
         Whether anything may be written or deleted.
     """
 
+    workers = 8
+
     def __init__(self, bucket: str, prefix: str = "", *, writeable: bool = True) -> None:
         super().__init__(f"s3://{bucket}/{prefix}".rstrip("/"), writeable=writeable)
         self._bucket = bucket

@@ -32,10 +32,11 @@ from arrowopaque.format.manifest import (
     encode_leading,
 )
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
-from arrowopaque.store.base import Base, Hits
+from arrowopaque.store.base import Base
 from arrowopaque.store.datafile import Positions, encode_deletes, read_deletes
 from arrowopaque.store.encoding import Layout, encode
 from arrowopaque.store.keys import comparable
+from arrowopaque.store.matches import Hits
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.parallel import run_all
 from arrowopaque.store.parquet import POSITION, index_schema

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["Base", "Hits", "Match", "hits_of", "live_only", "load_base", "rows_of"]
+__all__ = ["Base", "load_base"]
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format.manifest import (
@@ -30,21 +28,11 @@ from arrowopaque.store.access import FEW, choose_path
 from arrowopaque.store.datafile import Positions, SortedFile, same_values
 from arrowopaque.store.decoding import plain
 from arrowopaque.store.keys import comparable
+from arrowopaque.store.matches import Match, rows_of, same_rows
 from arrowopaque.store.order import distinct
+from arrowopaque.store.parallel import ahead
 from arrowopaque.store.parquet import POSITION
 from arrowopaque.store.volume import Volume
-
-Hits = dict[str, Positions]
-"""Positions by data file path."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Rows of one data file: where they are and what they hold."""
-
-    path: str
-    positions: Positions
-    rows: pa.Table
 
 
 class Base:
@@ -117,16 +105,26 @@ class Base:
         if wanted is not None and not len(wanted):
             return
         by_key = columns == self.spec.primary_key
-        files = self._files_between(low, high, wanted) if by_key else self.files
-        for entry in files:
+
+        def look_up(entry: DataFile) -> list[Match]:
             file = self.open(entry)
-            if by_key:
-                along = [*names, *(term.column for term in rest)]
-                positions = file.locate(wanted, along) if wanted is not None else file.locate_range(low, high)
-            else:
+            if not by_key:
                 positions = self._by_index(entry, columns, low, high, wanted)
-            positions = file.alive(positions)
-            yield from self._filtered(file, positions, rest, names)
+            elif wanted is not None:
+                positions = file.locate(wanted, [*names, *(term.column for term in rest)])
+            else:
+                positions = file.locate_range(low, high)
+            return list(self._filtered(file, file.alive(positions), rest, names))
+
+        files = self._files_between(low, high, wanted) if by_key else self.files
+        yield from self._of_each(look_up, files)
+
+    def _of_each(self, look_up: Callable[[DataFile], list[Match]], files: list[DataFile]) -> Iterator[Match]:
+        """Yield what is found in files, several of which are asked at once
+        where that takes long.
+        """
+        for found in ahead(look_up, files, min(self.volume.store.workers, len(files))):
+            yield from found
 
     def rows_with(
         self, columns: tuple[str, ...], value: Any, names: Sequence[str]
@@ -314,7 +312,8 @@ class Base:
         )
         assert sorted_by is not None, f"{columns} are not kept sorted"
         by_key = sorted_by == self.spec.primary_key
-        for entry in self._files_between(None, None, values) if by_key else self.files:
+
+        def look_up(entry: DataFile) -> list[Match]:
             file = self.open(entry)
             if by_key:
                 located = file.locate(values, is_rare=is_rare)
@@ -322,52 +321,12 @@ class Base:
                 located = self._by_index(entry, sorted_by, None, None, values, is_rare=is_rare)
             positions = file.alive(located)
             if len(positions) and exact:
-                keep = _same_rows(file.take(positions, columns), wanted.select(list(columns)))
+                keep = same_rows(file.take(positions, columns), wanted.select(list(columns)))
                 positions = positions[keep]
-            if len(positions):
-                yield Match(entry.path, positions, file.take(positions, names))
+            return [Match(entry.path, positions, file.take(positions, names))] if len(positions) else []
 
-
-def _same_rows(found: pa.Table, wanted: pa.Table) -> npt.NDArray[np.bool_]:
-    """Return which rows of ``found`` are among ``wanted``; NULL equals
-    nothing.
-    """
-    narrow = wanted.filter(pc.is_in(wanted.column(0), value_set=found.column(0).combine_chunks()))
-    keys = {row for row in rows_of(narrow) if None not in row}
-    return np.fromiter((row in keys for row in rows_of(found)), dtype=bool, count=found.num_rows)
-
-
-def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
-    """Yield a table's rows as tuples of stored values."""
-    return zip(*(column.to_pylist() for column in table.columns), strict=True)
-
-
-def live_only(matches: Iterator[Match], gone: pa.Table | None, key: Sequence[str]) -> Iterator[Match]:
-    """Drop the rows whose primary key is among the rows of ``gone``.
-
-    Requires: every match holds the columns of ``key``.
-    """
-    if gone is None or not gone.num_rows:
-        yield from matches
-        return
-    leading = gone.column(0).combine_chunks()
-    for match in matches:
-        keys = match.rows.select(list(key))
-        suspect = pc.is_in(keys.column(0), value_set=leading).to_numpy(zero_copy_only=False).astype(bool)
-        if len(key) > 1 and suspect.any():
-            suspect[suspect] = _same_rows(keys.filter(pa.array(suspect)), gone)
-        if suspect.any():
-            match = Match(match.path, match.positions[~suspect], match.rows.filter(pa.array(~suspect)))
-        if match.rows.num_rows:
-            yield match
-
-
-def hits_of(matches: Iterator[Match]) -> Hits:
-    """Return the positions of matches by file."""
-    found: dict[str, list[Positions]] = {}
-    for match in matches:
-        found.setdefault(match.path, []).append(match.positions)
-    return {path: np.sort(np.concatenate(pieces)) for path, pieces in found.items()}
+        files = self._files_between(None, None, values) if by_key else self.files
+        yield from self._of_each(look_up, files)
 
 
 def load_base(volume: Volume, spec: TableSpec, name: str | None) -> Base:

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from arrowopaque.format.where import In
-from arrowopaque.store.base import Base, Match, rows_of
+from arrowopaque.store.base import Base
+from arrowopaque.store.matches import Match, rows_of
 
 Row = tuple[Any, ...]
 

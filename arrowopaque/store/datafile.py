@@ -22,6 +22,7 @@ from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.store.decoding import plain, unpacked
 from arrowopaque.store.keys import Keys, comparable, keys_of, listed
+from arrowopaque.store.parallel import ahead
 from arrowopaque.store.parquet import ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
 
@@ -30,6 +31,9 @@ Positions = npt.NDArray[np.int64]
 
 _BLOCK_GROUPS = 16
 """Row groups that a scan reads at once."""
+
+_AHEAD = 4
+"""Blocks that a scan holds at once, where to fetch one takes long."""
 
 _DENSE = 8
 """Values sought for each row group from which most are taken to hold one."""
@@ -284,9 +288,12 @@ class SortedFile:
     def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
         """Yield the whole file in order, as (position of first row, rows)."""
         groups = self.object.groups
-        for start in range(0, groups, _BLOCK_GROUPS):
+
+        def read(start: int) -> tuple[int, pa.Table]:
             block = range(start, min(start + _BLOCK_GROUPS, groups))
-            yield self.object.offsets[start], self.object.read(block, names)
+            return self.object.offsets[start], self.object.read(block, names)
+
+        yield from ahead(read, range(0, groups, _BLOCK_GROUPS), min(self._store.workers, _AHEAD))
 
     def until(self, group: int, high: npt.NDArray[Any] | None) -> list[int]:
         """Return ``group`` and those after it, a block of them at most, that

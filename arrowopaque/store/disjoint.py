@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.format.manifest import DataFile, decode_key
-from arrowopaque.store.base import Base, rows_of
+from arrowopaque.store.base import Base
 from arrowopaque.store.keys import comparable
+from arrowopaque.store.matches import rows_of
 from arrowopaque.store.order import sort_rows
 
 _OWNER = "arrowopaque_owner"

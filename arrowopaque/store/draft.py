@@ -17,9 +17,10 @@ from arrowopaque.format.manifest import Key, TableManifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
 from arrowopaque.store.apply import Stage, StaleStageError, compose, next_manifest, stage
-from arrowopaque.store.base import Base, Hits, hits_of, live_only, load_base, rows_of
+from arrowopaque.store.base import Base, load_base
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.datafile import NONE
+from arrowopaque.store.matches import Hits, hits_of, live_only, rows_of
 from arrowopaque.store.plan import ClashError, plan_write
 from arrowopaque.store.table import Snapshot, key_table
 from arrowopaque.store.volume import Volume

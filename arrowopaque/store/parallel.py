@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-__all__ = ["run_all", "run_behind"]
+__all__ = ["ahead", "run_all", "run_behind"]
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ROWS = 20_000
 """Rows from which encoding them takes longer than starting a thread."""
+
+
+def ahead(action: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Yield what an action returns of each item, in their order; it is at
+    work on so many at once, and no further than that.
+
+    Parameters
+    ----------
+    action
+        What to do; if it fails, some of those that follow may be done.
+    items
+        With what.
+    workers
+        How many threads are worth it.
+    """
+    if workers < 2:
+        yield from map(action, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(action, item))
+            if len(waiting) == workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def run_all(tasks: Sequence[Callable[[], Result]], rows: int) -> list[Result]:

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.format.manifest import Key
-from arrowopaque.store.base import Base, Match, rows_of
+from arrowopaque.store.base import Base
 from arrowopaque.store.calls import Mode
+from arrowopaque.store.matches import Match, rows_of
 from arrowopaque.store.order import sort_rows
 
 Row = tuple[Any, ...]

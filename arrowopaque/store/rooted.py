@@ -19,8 +19,9 @@ from arrowopaque.format.values import RejectedValueError, Values
 from arrowopaque.format.where import In, Term
 from arrowopaque.options import Options
 from arrowopaque.store.apply import Stage, StaleStageError
-from arrowopaque.store.base import Base, load_base, rows_of
+from arrowopaque.store.base import Base, load_base
 from arrowopaque.store.calls import Call, Mode, Selection
+from arrowopaque.store.matches import rows_of
 from arrowopaque.store.root import Root
 from arrowopaque.store.table import Current, Snapshot
 from arrowopaque.store.volume import Volume

@@ -30,8 +30,10 @@ from arrowopaque.format.values import columnar
 from arrowopaque.format.where import In, Where, mask
 from arrowopaque.store.access import point
 from arrowopaque.store.apply import Stage, StaleStageError
-from arrowopaque.store.base import Base, live_only
+from arrowopaque.store.base import Base
+from arrowopaque.store.matches import live_only
 from arrowopaque.store.order import sort_rows
+from arrowopaque.store.parallel import ahead
 from arrowopaque.store.volume import Volume
 
 
@@ -142,7 +144,8 @@ def is_intact(volume: Volume, staged: Stage, passed: bool) -> bool:
     """
     if not passed and clock.monotonic() - staged.at < volume.options.retention / 2:
         return True
-    return all(volume.store.size(path) is not None for path in staged.objects())
+    sizes = ahead(volume.store.size, list(staged.objects()), volume.store.workers)
+    return all(size is not None for size in sizes)
 
 
 @contextmanager

@@ -200,9 +200,9 @@ BULK = (
         """    with host.atomic(cursor):
         if not table.sql.try_big_lock(cursor):
             return False
-        key =""",
+        keyed =""",
         """    with host.atomic(cursor):
-        key =""",
+        keyed =""",
         (f"{_BULK}::test_bulk_beside_a_small_writer_goes_the_small_way",),
         "delete",
     ),

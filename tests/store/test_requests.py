@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from arrowopaque.store.parquet import ParquetObject
 from tests.support import specs
 from tests.support.s3server import Request, S3Server
 from tests.support.subjects import Site, open_repository
@@ -94,3 +96,24 @@ def test_many_rows_of_unknown_files(client: Any, s3_server: S3Server) -> None:
         assert fetch(client, wanted) == wanted
     assert asked(cold) == 2 * FILES
     assert set(Counter(request.key for request in cold).values()) == {2}
+
+
+def test_files_are_asked_at_once(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file waits for the reply of another."""
+    meeting = threading.Barrier(FILES, timeout=20)
+    load = ParquetObject._load_footer
+
+    def wait(self: ParquetObject) -> Any:
+        meeting.wait()
+        return load(self)
+
+    monkeypatch.setattr(ParquetObject, "_load_footer", wait)
+    wanted = list(range(FILES * ROWS))
+    assert fetch(client, wanted) == wanted
+
+
+def test_a_scan_reads_ahead(client: Any, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arrowopaque.store.datafile._BLOCK_GROUPS", 1)
+    with s3_server.recording() as requests:
+        assert len(client.manager.register(TABLE, specs.standard()).fetch_arrow()) == FILES * ROWS
+    assert asked(requests) == FILES * (1 + ROWS // 100)
