@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import uuid
 
 
+# Installed packages are compiled; a checkout would be anew for each process where nobody may write it.
+_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+
+
 class Fresh:
     """A new process with one contender, running while it is entered.
 
@@ -46,7 +50,7 @@ class Fresh:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **_COMPILED},
         )
         self._answer()
         self.started = time.perf_counter() - started
