@@ -359,13 +359,13 @@ def test_a_large_table_is_not_scanned(
         scene.locate(*trashed, rows)
         scene.trash(*trashed)
         read: set[tuple[str, int]] = set()
-        everything = ParquetObject.read
+        everything = ParquetObject._decoded
 
-        def recorded(self: ParquetObject, groups: Any, names: Any) -> Any:
-            read.update((self.entry.path, number) for number in groups)
-            return everything(self, groups, names)
+        def recorded(self: ParquetObject, pieces: Any, names: Any) -> Any:
+            read.update((self.entry.path, number) for piece in pieces for number in piece)
+            return everything(self, pieces, names)
 
-        monkeypatch.setattr(ParquetObject, "read", recorded)
+        monkeypatch.setattr(ParquetObject, "_decoded", recorded)
         monkeypatch.setattr(ParquetObject, "whole", None)
         found, keep = scene.empty()
         assert [number for number, _ in found] == list(trashed)
