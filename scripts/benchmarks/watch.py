@@ -79,6 +79,7 @@ class Watch:
             used, start = _start_peak(), time.perf_counter()
             yield
             seconds = time.perf_counter() - start
+        gc.unfreeze()
         self.add(seconds, operations, _peak() - used)
 
     def add(self, seconds: float, operations: int, peak_bytes: int) -> None:
