@@ -12,8 +12,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+_SMALL = 2**16
+"""Bytes up to which a value is small: footers' bounds, filters, manifests."""
+
+
 class Cache:
     """Least-recently-used values under one budget of bytes.
+
+    Small values, of which many are fetched in the time of one that is large,
+    are dropped only if they take half of the budget.
 
     Keys must be immutable ids (a path of an immutable object and a part of
     it), so that nothing ever needs to be invalidated.
@@ -26,35 +33,40 @@ class Cache:
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._used = 0
+        self._small, self._large = _Segment(), _Segment()
         self._lock = threading.Lock()
 
     @property
     def used(self) -> int:
         """Bytes that are kept now."""
-        return self._used
+        return self._small.used + self._large.used
 
     def get(self, key: Hashable) -> Any | None:
         """Return a value, or `None`."""
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                return None
-            self._entries.move_to_end(key)
-            return entry[0]
+            for segment in (self._large, self._small):
+                entry = segment.entries.get(key)
+                if entry is not None:
+                    segment.entries.move_to_end(key)
+                    return entry[0]
+            return None
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Keep a value of ``size`` bytes, dropping the longest unused ones."""
         if size > self._budget:
             return
         with self._lock:
-            old = self._entries.pop(key, None)
-            self._used += size - (old[1] if old else 0)
-            self._entries[key] = (value, size)
-            while self._used > self._budget:
-                _, (_, freed) = self._entries.popitem(last=False)
-                self._used -= freed
+            self._small.drop(key)
+            self._large.drop(key)
+            (self._small if size <= _SMALL else self._large).add(key, value, size)
+            while self.used > self._budget:
+                spare_small = self._large.entries and self._small.used <= self._budget // 2
+                (self._large if spare_small else self._small).drop_oldest()
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._small, self._large = _Segment(), _Segment()
 
     def load(self, key: Hashable, make: Callable[[], tuple[T, int]]) -> T:
         """Return a value, making it if it is absent.
@@ -66,3 +78,24 @@ class Cache:
             value, size = make()
             self.put(key, value, size)
         return value
+
+
+class _Segment:
+    """Values in the order in which they were used last."""
+
+    def __init__(self) -> None:
+        self.entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self.used = 0
+
+    def add(self, key: Hashable, value: Any, size: int) -> None:
+        self.entries[key] = (value, size)
+        self.used += size
+
+    def drop(self, key: Hashable) -> None:
+        entry = self.entries.pop(key, None)
+        if entry is not None:
+            self.used -= entry[1]
+
+    def drop_oldest(self) -> None:
+        _, (_, size) = self.entries.popitem(last=False)
+        self.used -= size

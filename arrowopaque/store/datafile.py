@@ -225,7 +225,7 @@ class SortedFile:
             keys = self.object.keys(group)
             if keys is None:
                 # A row that is there comes with its keys, so that a filter would be one request more.
-                if not self._may_hold(group, value, ask=not along):
+                if not self._may_hold(group, value, ask=not along or self._store.workers == 1):
                     continue
                 _, keys = next(self._keys([group], along))
             found += [(group, at) for at in range(*keys.place(value))]

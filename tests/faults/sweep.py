@@ -73,9 +73,7 @@ def volume_of(client: Subject) -> Volume:
 
 def _forget(client: Subject) -> None:
     """Empty a client's cache."""
-    cache = volume_of(client).cache
-    cache._entries.clear()
-    cache._used = 0
+    volume_of(client).cache.clear()
 
 
 def seen(client: Subject) -> State:

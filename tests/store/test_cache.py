@@ -1,0 +1,76 @@
+"""What the cache keeps, and what it drops first."""
+
+from __future__ import annotations
+
+import threading
+
+from arrowopaque.store.cache import Cache
+
+LARGE = 100_000
+
+
+def test_the_longest_unused_goes_first() -> None:
+    cache = Cache(3 * LARGE)
+    for name in "abc":
+        cache.put(name, name, LARGE)
+    assert cache.get("a") == "a"
+    cache.put("d", "d", LARGE)
+    assert [cache.get(name) for name in "abcd"] == ["a", None, "c", "d"]
+    assert cache.used == 3 * LARGE
+
+
+def test_small_values_outlive_large_ones() -> None:
+    cache = Cache(4 * LARGE)
+    cache.put("filter", "filter", 8_000)
+    for n in range(50):
+        cache.put(n, n, LARGE)
+    assert cache.get("filter") == "filter"
+    assert [n for n in range(50) if cache.get(n) is not None] == [47, 48, 49]
+
+
+def test_small_values_take_no_more_than_half_from_large_ones() -> None:
+    cache = Cache(4 * LARGE)
+    for name in "ab":
+        cache.put(name, name, LARGE)
+    for n in range(1_000):
+        cache.put(n, n, 1_000)
+    assert cache.used <= 4 * LARGE
+    assert [cache.get(name) for name in "ab"] == ["a", "b"]
+    assert cache.get(999) == 999
+    assert cache.get(0) is None
+
+
+def test_small_values_fill_what_is_free() -> None:
+    cache = Cache(4 * LARGE)
+    for n in range(400):
+        cache.put(n, n, 1_000)
+    assert cache.used == 4 * LARGE
+    cache.put(400, 400, 1_000)
+    assert cache.used == 4 * LARGE
+
+
+def test_a_value_that_grows_changes_its_place() -> None:
+    cache = Cache(4 * LARGE)
+    cache.put("a", 1, 10)
+    cache.put("a", 2, LARGE)
+    assert (cache.get("a"), cache.used) == (2, LARGE)
+    cache.put("a", 3, 10)
+    assert (cache.get("a"), cache.used) == (3, 10)
+    cache.put("b", 4, 5 * LARGE)
+    assert (cache.get("b"), cache.used) == (None, 10)
+
+
+def test_many_threads() -> None:
+    cache = Cache(4 * LARGE)
+
+    def work(seed: int) -> None:
+        for n in range(2_000):
+            cache.put((seed * n) % 97, n, LARGE if n % 3 else 100)
+            cache.get(n % 97)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0 < cache.used <= 4 * LARGE
