@@ -97,7 +97,7 @@ def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
     """
     _check_names("tables", snapshots)
     files = {
-        entry.path: _StoredFile(snapshot.base.volume, snapshot.base.spec, entry)
+        entry.path: _StoredFile(snapshot.base.volume.lent(), snapshot.base.spec, entry)
         for snapshot in snapshots.values()
         for entry in snapshot.base.files
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Cache"]
+__all__ = ["BorrowedCache", "Cache"]
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
@@ -78,6 +79,33 @@ class Cache:
             value, size = make()
             self.put(key, value, size)
         return value
+
+
+class BorrowedCache(Cache):
+    """Another cache, for as long as others have it too.
+
+    What is kept in a cache and uses it would keep it for ever.
+
+    Parameters
+    ----------
+    owner
+        That cache.
+    """
+
+    def __init__(self, owner: Cache) -> None:
+        super().__init__(0)
+        self._owner = weakref.ref(owner)
+
+    def get(self, key: Hashable) -> Any | None:
+        """See `Cache`."""
+        owner = self._owner()
+        return None if owner is None else owner.get(key)
+
+    def put(self, key: Hashable, value: Any, size: int) -> None:
+        """See `Cache`."""
+        owner = self._owner()
+        if owner is not None:
+            owner.put(key, value, size)
 
 
 class _Segment:

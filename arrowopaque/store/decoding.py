@@ -196,3 +196,6 @@ class Decoder:
         if pa.types.is_string(kind):
             # That it is UTF-8 is the writer's word.
             (array.dictionary if is_encoded else array).validate(full=True)
+        if is_encoded:
+            # Nor does Arrow compare the places with the dictionary, before it looks there.
+            array.validate(full=True)

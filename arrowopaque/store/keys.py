@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arrowopaque.store.decoding import has_any_length
+
 Places = npt.NDArray[np.int64]
 
 
@@ -25,7 +27,7 @@ def comparable(array: pa.Array) -> npt.NDArray[Any]:
         width = kind.byte_width
         raw = np.frombuffer(array.buffers()[1], dtype=f"S{width}", count=array.offset + len(array))
         return raw[array.offset :]
-    if _has_any_length(kind):
+    if has_any_length(kind):
         return _objects(array.to_pylist())
     if pa.types.is_boolean(kind):
         array = array.cast(pa.uint8())
@@ -42,10 +44,6 @@ def first_word(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """
     raw = np.frombuffer(values.tobytes(), np.uint8).reshape(-1, values.dtype.itemsize)
     return np.ascontiguousarray(raw[:, :WORD]).view(">u8").ravel().astype(np.uint64)
-
-
-def _has_any_length(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
 
 
 def _objects(values: list[Any]) -> npt.NDArray[Any]:
@@ -103,7 +101,7 @@ class Keys(ABC):
 
 def keys_of(array: pa.Array) -> Keys:
     """Return a column without NULLs for searching."""
-    if _has_any_length(array.type):
+    if has_any_length(array.type):
         return _ArrowKeys(array)
     return _NumpyKeys(array)
 

@@ -305,7 +305,3 @@ class ParquetObject:
             raise self._corrupt("it is altered")
         size = self._footer_size()
         self._cache.load((self.entry.path, "footer"), lambda: self._parsed(data[-size:]))
-
-    def check_whole(self) -> None:
-        """Compare the object with the manifest; see `whole`."""
-        self.whole()

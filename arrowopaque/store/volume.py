@@ -6,7 +6,7 @@ __all__ = ["Volume", "create_volume", "open_volume", "publish"]
 
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from arrowopaque import clock
 from arrowopaque.errors import ConfigurationError, CorruptStoreError, ObjectMissingError, RootInUseError
@@ -16,7 +16,7 @@ from arrowopaque.format.manifest import Marker, MetaTable, TableManifest, check_
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore, Put
 from arrowopaque.options import Options
-from arrowopaque.store.cache import Cache
+from arrowopaque.store.cache import BorrowedCache, Cache
 
 _PARSED = 9
 """Bytes of memory for each byte of a stored manifest."""
@@ -33,6 +33,10 @@ class Volume:
     cache: Cache
     options: Options
     id: str
+
+    def lent(self) -> Volume:
+        """Return the same store for what may itself be kept in its cache."""
+        return replace(self, cache=BorrowedCache(self.cache))
 
     def manifest(self, name: str) -> TableManifest:
         """Return a stored table manifest."""

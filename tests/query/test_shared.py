@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,19 @@ def test_temporary_tables_are_of_one_query(root: StoreRoot) -> None:
     assert root.sql("CREATE TEMP TABLE mine AS SELECT 1 AS n; FROM mine").fetchall() == [(1,)]
     with pytest.raises(duckdb.CatalogException, match="mine"):
         root.sql("SELECT * FROM mine")
+
+
+def test_nobody_keeps_a_cache_for_ever(root: StoreRoot) -> None:
+    assert answer(root)
+    cache = weakref.ref(root.volume.cache)
+    other = StoreRoot(root.uri)
+    assert other.volume.cache is cache()
+    del other
+    relation = root.sql(COUNT)
+    root.__dict__.clear()
+    gc.collect()
+    assert cache() is None
+    assert relation.fetchall() == [(ROWS, sum(range(ROWS)))]
 
 
 def test_many_threads(root: StoreRoot) -> None:
