@@ -427,3 +427,26 @@ def test_what_a_writer_makes_is_taken(hostile: Hostile, monkeypatch: pytest.Monk
     StoreRoot(str(hostile.folder), writeable=False).verify()
     assert json.loads(hostile.read(hostile.head))
     assert encoding.encode(rows, SCHEMA, "id", {}, Layout(1)).facts["rows"] == 1
+
+
+def test_a_place_beyond_the_dictionary(hostile: Hostile) -> None:
+    """One that Arrow itself would read from whatever memory lies there."""
+    kinds = pa.array(["a", "b", *["c"] * (ROWS - 2)])
+    table = good(hostile).set_column(2, SCHEMA.field("kind"), kinds)
+    how: dict[str, Any] = {"compression": "none", "use_dictionary": ["kind"], "write_statistics": False}
+    data = bytearray(parquet(table, ROWS, **how))
+    place = pq.read_metadata(io.BytesIO(data)).row_group(0).column(2)
+    start, end = place.dictionary_page_offset, place.dictionary_page_offset + place.total_compressed_size
+    # The last run: one value of the two bits that three take, as often as all the rest.
+    assert data[end - 1] == 2, data[start:end]
+    data[end - 1] = 3
+    metadata = pq.read_metadata(io.BytesIO(data)).metadata
+    old = metadata[b"arrowopaque.digests"]
+    at = data.rindex(old)
+    data[at : at + len(old)] = b"~" * len(old)
+    _fill_digests(data, "~" * len(old))
+    file = hostile.replaced(hostile.files[0], bytes(data), deletes=None)
+    hostile.commit(file, hostile.files[1])
+    for ask in (lambda table: table.fetch_arrow(), lambda table: list(table.fetch(id=[key(7)]))):
+        with pytest.raises(CorruptStoreError, match=re.escape(file.path)):
+            ask(StoreRoot(str(hostile.folder), writeable=False).table("t"))
