@@ -176,6 +176,11 @@ class RegistryTable:
             rows = cursor.execute(*self.sql.read_small(self.name, min(count, _ALL))).rows()
             if rows:
                 return self.split(rows)
+        short = self.sql.untouched(self.name, where)
+        if short is not None:
+            rows = cursor.execute(*short).rows()
+            if rows:
+                return [], {}, rows[0][0] or None
         return self.split(cursor.execute(*self.sql.read(self.name, where)).rows())
 
     def lock_state(self, cursor: Cursor, where: Where) -> tuple[dict[Key, int], str | None]:

@@ -13,7 +13,7 @@ from arrowopaque.butler.ddl import STAMP
 from arrowopaque.butler.host import Cursor
 from arrowopaque.butler.sql import Dialect, Row, convert_row, convert_rows
 from arrowopaque.format.spec import Column, ColumnKind
-from arrowopaque.format.where import In
+from arrowopaque.format.where import In, Term
 
 _PG_TYPES = {
     ColumnKind.STRING: "TEXT",
@@ -63,6 +63,22 @@ class Postgres(Dialect):
         else:
             rendered, parameters = f"{column} = ANY(%s::{_PG_TYPES[kind]}[])", [values]
         return (f"({rendered} OR {column} IS NULL)" if term.null else rendered), parameters
+
+    def untouched(self, table: str, where: Sequence[Term]) -> tuple[str, list[Any]] | None:
+        """See `Dialect`.
+
+        The server plans each statement anew, and this one in less than half
+        the time that `read` takes.
+        """
+        if len(where) != 1 or where[0].column not in self.spec.primary_key:
+            return None
+        term = where[0]
+        if not isinstance(term, In) or term.null or len(term.values) != 1:
+            return None
+        clause, parameters = self.conditions(where)
+        sources = self.names.delta, self.names.tombstones
+        absent = [f"NOT (SELECT EXISTS (SELECT FROM {source}{clause}))" for source in sources]
+        return f"{self._manifest_select} AND {' AND '.join(absent)}", [table, *parameters, *parameters]
 
     def small_lock(self) -> str:
         """See `Dialect`."""

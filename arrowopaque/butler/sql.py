@@ -193,6 +193,13 @@ class Dialect(ABC):
         count = 1 + (column in self.spec.primary_key)
         return statement, [*([value] * count), table]
 
+    def untouched(self, table: str, where: Sequence[Term]) -> tuple[str, list[Any]] | None:
+        """Return the statement that reads C's manifest if D and T have
+        nothing that ``where`` asks for, else no row; `None` where that takes
+        as long as to read all three.
+        """
+        return None
+
     def read_small(self, table: str, limit: int) -> tuple[str, list[Any]]:
         """Return the statement that reads all of D, T and C, or nothing if D
         or T has more than ``limit`` rows.

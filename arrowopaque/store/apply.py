@@ -33,7 +33,7 @@ from arrowopaque.format.manifest import (
 )
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.base import Base
-from arrowopaque.store.datafile import Positions, encode_deletes, read_deletes
+from arrowopaque.store.deletes import Positions, encode_deletes, read_deletes
 from arrowopaque.store.encoding import Layout, encode
 from arrowopaque.store.keys import comparable
 from arrowopaque.store.matches import Hits

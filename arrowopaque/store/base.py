@@ -25,8 +25,9 @@ from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import Many, Prefix, Term, Where, mask, prefix_end
 from arrowopaque.store.access import FEW, choose_path
-from arrowopaque.store.datafile import Positions, SortedFile, same_values
+from arrowopaque.store.datafile import SortedFile, same_values
 from arrowopaque.store.decoding import plain
+from arrowopaque.store.deletes import Positions
 from arrowopaque.store.keys import comparable
 from arrowopaque.store.matches import Match, rows_of, same_rows
 from arrowopaque.store.order import distinct
@@ -271,7 +272,7 @@ class Base:
             file = self.open(entry)
             deleted = file.deleted()
             # A file needs at least one column to be read for its row count.
-            for start, block in file.blocks(columns or list(self.spec.primary_key[:1])):
+            for start, block in file.blocks(columns or list(self.spec.primary_key[:1]), keep=True):
                 keep = np.ones(block.num_rows, dtype=bool)
                 gone = deleted[
                     np.searchsorted(deleted, start) : np.searchsorted(deleted, start + block.num_rows)

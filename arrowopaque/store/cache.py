@@ -16,6 +16,9 @@ T = TypeVar("T")
 _SMALL = 2**16
 """Bytes up to which a value is small: footers' bounds, filters, manifests."""
 
+_SCANNED = 0.75
+"""Share of the budget up to which scans fill it, so that they drop nothing."""
+
 
 class Cache:
     """Least-recently-used values under one budget of bytes.
@@ -41,6 +44,13 @@ class Cache:
     def used(self) -> int:
         """Bytes that are kept now."""
         return self._small.used + self._large.used
+
+    @property
+    def has_room(self) -> bool:
+        """Whether so much is unused that a scan, whose rows may never be
+        asked for again, can have some of it.
+        """
+        return self.used < self._budget * _SCANNED
 
     def get(self, key: Hashable) -> Any | None:
         """Return a value, or `None`."""

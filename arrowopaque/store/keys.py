@@ -109,12 +109,13 @@ def keys_of(array: pa.Array) -> Keys:
 class _NumpyKeys(Keys):
     """Values of one width, where they are in Arrow's memory."""
 
-    __slots__ = ("_kind", "_prefix", "_values")
+    __slots__ = ("_kind", "_prefix", "_values", "_words")
 
     def __init__(self, array: pa.Array) -> None:
         self._kind = array.type
         self._values = comparable(array)
         self._prefix = self._telling_prefix()
+        self._words = None if self._prefix is None else self._prefix.data
 
     def _telling_prefix(self) -> npt.NDArray[Any] | None:
         """Return the first bytes of values of several words as numbers, which
@@ -142,8 +143,15 @@ class _NumpyKeys(Keys):
         return not (self._values[:-1] > self._values[1:]).any()
 
     def place(self, value: Any) -> tuple[int, int]:
-        search = self._values.searchsorted
-        return int(search(value, "left")), int(search(value, "right"))
+        if self._words is None:
+            search = self._values.searchsorted
+            return int(search(value, "left")), int(search(value, "right"))
+        # For one value Python's own search takes a fifth of NumPy's time.
+        word = int.from_bytes(value[:WORD], "big")
+        start = bisect_left(self._words, word)
+        if self._values[start : start + 1].tobytes() != value:
+            return start, start
+        return start, bisect_right(self._words, word, start)
 
     def places(self, wanted: npt.NDArray[Any]) -> Places:
         start, stop = wanted.searchsorted(self.first, "left"), wanted.searchsorted(self.last, "right")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arrowopaque.store.datafile import Positions
+from arrowopaque.store.deletes import Positions
 
 Hits = dict[str, Positions]
 """Positions by data file path."""

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from arrowopaque.format.spec import TableSpec
-from arrowopaque.store.datafile import Positions, SortedFile
+from arrowopaque.store.datafile import SortedFile
+from arrowopaque.store.deletes import Positions
 from arrowopaque.store.order import sort_rows
 
 _WINDOWS = 4

@@ -60,6 +60,11 @@ def _unpacked(arrays: Sequence[pa.Array]) -> pa.ChunkedArray:
     return pa.chunked_array([unpacked(array) for array in arrays])
 
 
+def _pieces(groups: Sequence[int]) -> list[Sequence[int]]:
+    """Return row groups in pieces that are decoded at once."""
+    return [groups[at : at + _PIECE_GROUPS] for at in range(0, len(groups), _PIECE_GROUPS)]
+
+
 class RowGroup(NamedTuple):
     """What is decoded of a row group."""
 
@@ -207,21 +212,37 @@ class ParquetObject:
         self._cache.put((self.entry.path, group), found, size + 200)
 
     def _decode(self, groups: list[int], names: list[str]) -> dict[int, dict[str, pa.Array]]:
-        # One by one, so that a cached column does not pin its neighbours.
-        found = self._decoded([[group] for group in groups], names)
-        by_name = [dict(zip(names, arrays, strict=True)) for arrays in found]
-        return dict(zip(groups, by_name, strict=True))
+        found: dict[int, dict[str, pa.Array]] = {}
+        pieces = _pieces(groups)
+        for piece, arrays in zip(pieces, self._decoded(pieces, names), strict=True):
+            start = 0
+            for group in piece:
+                rows = self.footer.rows(group)
+                parts = [array.slice(start, rows) for array in arrays]
+                if len(piece) > 1:
+                    # Copied, so that a cached column does not pin its neighbours.
+                    parts = [pa.concat_arrays([part]) for part in parts]
+                found[group] = dict(zip(names, parts, strict=True))
+                start += rows
+        return found
 
-    def read(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
-        """Return row groups as one table: from the cache if all are there,
-        which keeps none of them that is not.
+    def read(self, groups: Sequence[int], names: Sequence[str], *, keep: bool = False) -> pa.Table:
+        """Return row groups as one table: from the cache if all are there.
+
+        Parameters
+        ----------
+        groups, names
+            What to read.
+        keep
+            Whether the cache is to keep what it does not have.
         """
+        if keep:
+            self.columns(groups, names)
         known = [self._group(group).columns for group in groups]
         if all(columns.keys() >= {*names} for columns in known):
             tasks = [partial(_unpacked, [columns[name] for columns in known]) for name in names]
             return pa.table(run_all(tasks, self._rows(groups)), names=list(names))
-        pieces = [groups[at : at + _PIECE_GROUPS] for at in range(0, len(groups), _PIECE_GROUPS)]
-        columns = zip(*self._decoded(pieces, names), strict=True)
+        columns = zip(*self._decoded(_pieces(groups), names), strict=True)
         return pa.table([_unpacked(arrays) for arrays in columns], names=list(names))
 
     def _rows(self, groups: Sequence[int]) -> int:

@@ -16,6 +16,9 @@ from benchmarks.watch import Watch
 
 EVERYDAY = Workloads()
 
+_QUERIES = 3
+"""How often a question is asked, after once that is not measured: by then all have what they keep."""
+
 
 @EVERYDAY.add("insert many Python rows", "rows/s", more_is_better=True)
 def _insert_python(contender: Contender, case: Case) -> float:
@@ -207,11 +210,20 @@ def _scan_arrow(contender: Contender, case: Case) -> float:
     return case.watch.each
 
 
-@EVERYDAY.add("GROUP BY storage_class", "s")
-def _group(contender: Contender, case: Case) -> float:
+@EVERYDAY.add("GROUP BY storage_class, asked for the first time", "s")
+def _group_first(contender: Contender, case: Case) -> float:
     with case.watch():
         found = contender.group()
     expect(found, case.classes)
+    return case.watch.each
+
+
+@EVERYDAY.add("GROUP BY storage_class", "s")
+def _group(contender: Contender, case: Case) -> float:
+    contender.group()
+    with case.watch(_QUERIES):
+        found = [contender.group() for _ in range(_QUERIES)]
+    expect(found, [case.classes] * _QUERIES)
     return case.watch.each
 
 

@@ -48,7 +48,7 @@ def deleted(store: Store, file: DataFile, *positions: int) -> DataFile:
     """Return a file with a deletion vector."""
     from pyroaring import BitMap
 
-    from arrowopaque.store.datafile import encode_deletes
+    from arrowopaque.store.deletes import encode_deletes
 
     data, facts = encode_deletes(BitMap(positions))
     path = names.deletion_vector("t", 0, "d" * 32)
@@ -115,7 +115,7 @@ def test_what_was_read_before_is_read_again(store: Store, full: DataFile) -> Non
 
 
 def test_quick_reads_no_rows(store: Store, full: DataFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("rows were read")
 
     monkeypatch.setattr(ParquetObject, "read", fail)

@@ -176,8 +176,8 @@ _LOCK = (
     Mutation(
         "query: a file is proved before DuckDB reads it",
         "query.py",
-        "        for _ in pool.map(_StoredFile.prove, files.values()):",
-        "        for _ in pool.map(_StoredFile.prove, []):",
+        "    for _ in ahead(ProvedFile.prove, files.values(), min(_WORKERS, unread)):",
+        "    for _ in ahead(ProvedFile.prove, [], min(_WORKERS, unread)):",
         (f"{_FILES}::test_any_altered_file_is_found_at_once",),
     ),
     Mutation(

@@ -164,7 +164,7 @@ def test_an_unreadable_file_is_named(client: Any, monkeypatch: pytest.MonkeyPatc
         raise OSError(5, "Input/output error")
 
     relation = client.manager.sql("SELECT count(DISTINCT name) FROM here")
-    monkeypatch.setattr("arrowopaque.query.os.pread", fail)
+    monkeypatch.setattr("arrowopaque.store.proved.os.pread", fail)
     with pytest.raises(StoreAccessError, match=re.escape(path)):
         client.manager.sql("SELECT count(*) FROM here")
     with pytest.raises(duckdb.Error, match=f"{re.escape(path)}: Input/output error"):

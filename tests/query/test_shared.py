@@ -124,10 +124,10 @@ def test_one_that_met_damage_is_not_used_again(root: StoreRoot, monkeypatch: pyt
     def fail(*_: Any) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("arrowopaque.query.os.pread", fail)
+    monkeypatch.setattr("arrowopaque.store.proved.os.pread", fail)
     with pytest.raises(duckdb.Error, match="Input/output error"):
         relation.fetchall()
-    monkeypatch.setattr("arrowopaque.query.os.pread", read)
+    monkeypatch.setattr("arrowopaque.store.proved.os.pread", read)
     assert answer(root) == [(ROWS, sum(range(ROWS)))]
 
 

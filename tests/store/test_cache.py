@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
+from arrowopaque import Options, StoreRoot
+from arrowopaque.butler.ddl import from_lsst
 from arrowopaque.store.cache import Cache
+from tests.support import specs
 
 LARGE = 100_000
 
@@ -74,3 +78,23 @@ def test_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert 0 < cache.used <= 4 * LARGE
+
+
+def test_a_scan_fills_what_is_unused_and_drops_nothing(tmp_path: Path) -> None:
+    options = Options(bulk_rows=2, row_group_rows=16, cache_bytes=300_000)
+    root = StoreRoot(str(tmp_path / "root"), options=options)
+    root.register("here", from_lsst("here", specs.standard()))
+    table, cache = root.table("here"), root.volume.cache
+    table.insert(*[specs.row(n, name=f"{n:016}") for n in range(4_096)])
+    cache.clear()
+    unused = cache.has_room
+    before = list(table.fetch(id=7))
+    point = [key for key, (value, _) in cache._small.entries.items() if hasattr(value, "columns")]
+    assert unused
+    assert point, "a row group is kept"
+    for _ in range(2):
+        assert table.fetch_arrow().num_rows == 4_096
+        assert not cache.has_room
+        assert cache.used <= 300_000
+        assert cache.get(point[0]) is not None
+    assert list(table.fetch(id=7)) == before
