@@ -35,8 +35,10 @@ _LAYERS: list[dict[str, str]] = [
     {"": "root"},
     {
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
-        "storage registry rooted manager bridge"
+        "storage registry rooted manager bridge opening"
     },
+    {"cli": "exits output command target verify"},
+    {"cli": "main"},
 ]
 LAYER_OF = {
     ".".join(part for part in (PACKAGE, folder, stem) if part): number

@@ -1,0 +1,84 @@
+"""REPO or ROOT: what a command works on."""
+
+from __future__ import annotations
+
+__all__ = ["RepositoryTarget", "RootTarget", "Target", "is_root", "open_target", "target_argument"]
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from arrowopaque.errors import ArrowOpaqueError, ConfigurationError
+from arrowopaque.format import names
+from arrowopaque.objects.opening import open_store
+from arrowopaque.root import StoreRoot
+
+if TYPE_CHECKING:
+    from arrowopaque.butler.opening import Repository
+
+target_argument = click.argument("place", metavar="REPO|ROOT")
+"""A Butler repository (path, URI or alias), or the root of a store or an export."""
+
+
+@dataclass(frozen=True)
+class RootTarget:
+    """The root of a store, or of an export."""
+
+    place: str
+    root: StoreRoot
+
+    @property
+    def store(self) -> Any:
+        """What answers ``sql``, ``verify`` and so on."""
+        return self.root
+
+
+@dataclass(frozen=True)
+class RepositoryTarget:
+    """A Butler repository whose managers are ours."""
+
+    place: str
+    repository: Repository
+
+    @property
+    def store(self) -> Any:
+        """What answers ``sql``, ``verify`` and so on."""
+        return self.repository.manager
+
+
+Target = RootTarget | RepositoryTarget
+
+
+def is_root(place: str) -> bool:
+    """Return whether a place is the root of a store, as far as can be told."""
+    try:
+        return open_store(place, writeable=False).size(names.MARKER) is not None
+    except (ArrowOpaqueError, ValueError, OSError):
+        # It may be an alias, or a URI that only the Butler knows.
+        return False
+
+
+@contextmanager
+def open_target(place: str, *, writeable: bool = False) -> Iterator[Target]:
+    """Open a repository or a root for the length of a command.
+
+    Raises
+    ------
+    ConfigurationError
+        It is neither.
+    """
+    if is_root(place):
+        yield RootTarget(place, StoreRoot(place, writeable=writeable))
+        return
+    try:
+        from arrowopaque.butler.opening import open_repository
+    except ModuleNotFoundError as err:
+        raise ConfigurationError(
+            f"{place!r} is no root of a store; to open Butler repositories install {err.name!r}, "
+            "as in: pip install 'arrowopaque[butler]'"
+        ) from err
+    with open_repository(place, writeable=writeable) as repository:
+        yield RepositoryTarget(place, repository)

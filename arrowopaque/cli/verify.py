@@ -1,0 +1,49 @@
+"""``verify``: prove a store sound."""
+
+from __future__ import annotations
+
+__all__ = ["verify"]
+
+import click
+from rich.table import Table
+
+from arrowopaque.cli.command import Command, pass_output
+from arrowopaque.cli.exits import Exit
+from arrowopaque.cli.output import Output
+from arrowopaque.cli.target import open_target, target_argument
+from arrowopaque.maintain.findings import Level, VerifyReport
+
+
+@click.command(cls=Command)
+@target_argument
+@click.option(
+    "--level",
+    type=click.Choice([level.value for level in Level]),
+    default=Level.FULL.value,
+    show_default=True,
+    help="Read every byte, or only the catalog, manifests, listings and footers.",
+)
+@pass_output
+@click.pass_context
+def verify(ctx: click.Context, output: Output, place: str, level: str) -> None:
+    """Prove a store sound, and list all that is not.
+
+    Ends with code 1 if there is something.
+    """
+    with open_target(place) as target:
+        report = target.store.verify(level, raising=False)
+    output.show(_data(report), *_told(report))
+    if report.findings:
+        output.say(f"{len(report.findings)} findings in {place}")
+        ctx.exit(Exit.FOUND)
+
+
+def _data(report: VerifyReport) -> dict[str, object]:
+    return {"tables": report.tables, "findings": report.findings}
+
+
+def _told(report: VerifyReport) -> list[Table | str]:
+    looked_at = Table("table", "files", "rows", "bytes", title="Looked at")
+    for name, table in report.tables.items():
+        looked_at.add_row(name, str(table.files), f"{table.rows:,}", f"{table.bytes:,}")
+    return [looked_at, *(f"{finding.check}: {finding.error()}" for finding in report.findings)]
