@@ -20,7 +20,7 @@ LOAD_ARGS ?=
 PATHS := arrowopaque tests scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ducklake demo bench test test-oldest torture load mutations postgres check static lint format types layers lock clean
+.PHONY: help setup ducklake demo bench test test-oldest torture load mutations postgres check static lint format types layers api lock clean
 .NOTPARALLEL:
 .SUFFIXES:
 
@@ -76,7 +76,7 @@ postgres:  ## say whether the PostgreSQL server that the tests start is installe
 
 check: static test  ## lint, types, layers, tests
 
-static: lint types layers  ## what `check` does before the tests
+static: lint types layers api  ## what `check` does before the tests
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check $(PATHS)
@@ -92,6 +92,9 @@ types: $(READY)  ## mypy, strict
 layers: $(READY)  ## the import order and what each layer may know
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
+api: $(READY)  ## the API reference, from docstrings, in build/api
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs/api build/api
+
 lock: $(READY)  ## resolve the dependencies anew: the newest, and the oldest that are admitted
 	$(BIN)/python -m pip install --quiet 'uv>=0.9'
 	$(COMPILE) --all-extras --output-file constraints.txt pyproject.toml
@@ -99,4 +102,4 @@ lock: $(READY)  ## resolve the dependencies anew: the newest, and the oldest tha
 		--output-file constraints-oldest.txt pyproject.toml
 
 clean:  ## remove .venv and what tools cache
-	rm -rf $(VENV) .venv-oldest .venv-bench .venv-ducklake .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build $(VENV) .venv-oldest .venv-bench .venv-ducklake .mypy_cache .pytest_cache .ruff_cache .hypothesis
