@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_what_a_document_may_show(tmp_path: Path) -> None:
     text = (
-        "Words.\n\n```console\n$ export X=3\n$ echo one \\\n    two $X\none two 3\n$ false || echo no\n...\n```\n"
+        "Words.\n\n```console\n$ export X=3\n$ echo one \\\n    two $X\none two 3\n"
+        "$ false || echo no\n...\n```\n"
         "\n```python\nimport os\nassert os.environ['X'] == '3'\n```\n\n```sql\nSELECT\n```\n"
     )
     steps = list(steps_of(text))
