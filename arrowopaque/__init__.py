@@ -25,6 +25,7 @@ from arrowopaque.errors import (
 from arrowopaque.options import Options
 
 if TYPE_CHECKING:
+    from arrowopaque.butler.analytics import sql
     from arrowopaque.butler.bridge import ArrowDatastoreRegistryBridgeManager
     from arrowopaque.butler.manager import ArrowOpaqueTableStorageManager
     from arrowopaque.butler.storage import ArrowOpaqueTableStorage
@@ -50,6 +51,7 @@ __all__ = [
     "Staged",
     "StoreAccessError",
     "StoreRoot",
+    "sql",
 ]
 
 _LAZY = {
@@ -58,6 +60,7 @@ _LAZY = {
     "ArrowOpaqueTableStorageManager": "arrowopaque.butler.manager",
     "Staged": "arrowopaque.format.receipt",
     "StoreRoot": "arrowopaque.root",
+    "sql": "arrowopaque.butler.analytics",
 }
 _BUTLER_PACKAGES = frozenset({"astropy", "lsst", "sqlalchemy"})
 

@@ -8,11 +8,12 @@ query.
 
 from __future__ import annotations
 
-__all__ = ["Relation", "mentioned", "run"]
+__all__ = ["NO_VIEWS", "Relation", "Views", "mentioned", "run"]
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import duckdb
 import pyarrow as pa
@@ -54,8 +55,22 @@ _LOCK = (
 )
 _ROWS = duckdb.ExpectedResultType.QUERY_RESULT
 _OWN = "arrowopaque"
-"""The schema of what the views are made of."""
+"""The schema of what the tables' views are made of."""
+_GIVEN = "given"
 _WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views besides those of the tables."""
+
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    """Rows that they are made of; DuckDB has them in the schema ``given``."""
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    """The SELECT of each view."""
+
+
+NO_VIEWS = Views()
 
 
 def mentioned(query: str, names: Iterable[str]) -> list[str]:
@@ -70,7 +85,7 @@ def mentioned(query: str, names: Iterable[str]) -> list[str]:
     return found or names
 
 
-def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
+def run(snapshots: Mapping[str, Snapshot], query: str, views: Views = NO_VIEWS) -> Relation:
     """Return a query's answer over one view a table.
 
     Parameters
@@ -79,6 +94,8 @@ def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
         The tables' states by name.
     query
         A SELECT, perhaps after other statements.
+    views
+        More to select from.
 
     Raises
     ------
@@ -89,7 +106,7 @@ def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
     duckdb.Error
         The query is at fault.
     """
-    _check_names("tables", snapshots)
+    _check_names("tables", [*snapshots, *views.definitions])
     files = {
         entry.path: ProvedFile(snapshot.base.volume.lent(), snapshot.base.spec, entry)
         for snapshot in snapshots.values()
@@ -99,9 +116,9 @@ def run(snapshots: Mapping[str, Snapshot], query: str) -> Relation:
     unread = sum(not file.was_proved for file in files.values())
     for _ in ahead(ProvedFile.prove, files.values(), min(_WORKERS, unread)):
         pass
-    database = _shared(snapshots, files)
+    database = None if views.definitions else _shared(snapshots, files)
     if database is None or not database.is_plain(query):
-        database = _Database(snapshots, files)
+        database = _Database(snapshots, files, views)
     relation = database.relation(query)
     if relation is None:
         raise ConfigurationError(f"{query[:200]!r} returns no rows: end it with a SELECT")
@@ -140,9 +157,13 @@ class _Database:
         The tables' states by name.
     files
         Their data files by path.
+    views
+        More to select from.
     """
 
-    def __init__(self, snapshots: Mapping[str, Snapshot], files: Mapping[str, FixedFile]) -> None:
+    def __init__(
+        self, snapshots: Mapping[str, Snapshot], files: Mapping[str, FixedFile], views: Views = NO_VIEWS
+    ) -> None:
         self.system = FixedFiles(files)
         with _our_errors(self.system):
             connection = duckdb.connect(config=_SETTINGS)
@@ -150,6 +171,7 @@ class _Database:
             connection.execute(f"CREATE SCHEMA {_OWN}")
             for number, (name, snapshot) in enumerate(snapshots.items()):
                 _make_view(connection, number, name, snapshot)
+            _make_views(connection, views)
             for statement in _LOCK:
                 connection.execute(statement)
         self._connections = [connection]
@@ -203,11 +225,13 @@ def _check_names(what: str, names: Iterable[str]) -> None:
     """Refuse names that DuckDB, which folds ASCII case, takes for one."""
     seen: dict[bytes, str] = {}
     for name in names:
-        other = seen.setdefault(name.encode().lower(), name)
-        if other != name:
+        folded = name.encode().lower()
+        if folded in seen:
             raise ConfigurationError(
-                f"DuckDB cannot tell the {what} {other!r} and {name!r} apart: read them with fetch_arrow"
+                f"DuckDB cannot tell the {what} {seen[folded]!r} and {name!r} apart: "
+                "read them with fetch_arrow"
             )
+        seen[folded] = name
 
 
 # Columns go by their position below the views, so that none has the name of
@@ -227,12 +251,21 @@ def _make_view(connection: duckdb.DuckDBPyConnection, number: int, name: str, sn
     connection.execute(f"CREATE VIEW main.{_quote(name)} ({', '.join(map(_quote, names))}) AS {body}")
 
 
-def _keep(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> str:
+def _make_views(connection: duckdb.DuckDBPyConnection, views: Views) -> None:
+    if views.definitions:
+        connection.execute(f"CREATE SCHEMA {_GIVEN}")
+    for name, table in views.tables.items():
+        _keep(connection, _quote(name), table, _GIVEN)
+    for name, definition in views.definitions.items():
+        connection.execute(f"CREATE VIEW main.{_quote(name)} AS {definition}")
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table, schema: str = _OWN) -> str:
     """Copy rows into a table of DuckDB's own, and return its name."""
-    connection.register("given", table)
-    connection.execute(f"CREATE TABLE {_OWN}.{name} AS FROM given")
-    connection.unregister("given")
-    return f"{_OWN}.{name}"
+    connection.register("arrow_rows", table)
+    connection.execute(f"CREATE TABLE {schema}.{name} AS FROM arrow_rows")
+    connection.unregister("arrow_rows")
+    return f"{schema}.{name}"
 
 
 def _delta(snapshot: Snapshot) -> pa.Table:

@@ -27,11 +27,13 @@ PUBLIC = {
     "Staged",
     "StoreAccessError",
     "StoreRoot",
+    "sql",
 }
 NEED_BUTLER = [
     "ArrowDatastoreRegistryBridgeManager",
     "ArrowOpaqueTableStorage",
     "ArrowOpaqueTableStorageManager",
+    "sql",
 ]
 # Makes this interpreter one where the extra `butler` is not installed.
 WITHOUT_BUTLER = """

@@ -87,12 +87,19 @@ class Cursor(AbstractContextManager["Cursor"]):
         self.succeeded += 1
         return self
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Return all rows of the last statement, of its last command."""
+    def rows(self, limit: int | None = None) -> list[tuple[Any, ...]]:
+        """Return all rows, or the next few, of the last statement's last
+        command.
+        """
         try:
-            return list(self._cursor.fetchall())
+            return list(self._cursor.fetchall() if limit is None else self._cursor.fetchmany(limit))
         except self._error as err:
             raise self._translated("", (), err) from err
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of what the last statement returns."""
+        return [column[0] for column in self._cursor.description]
 
     @property
     def rowcount(self) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["RegistryBinding"]
+__all__ = ["MoreViews", "RegistryBinding"]
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import sqlalchemy
 from lsst.daf.butler import ddl
@@ -33,9 +33,18 @@ from arrowopaque.store.table import Snapshot
 from arrowopaque.store.volume import Volume
 
 if TYPE_CHECKING:
-    from arrowopaque.query import Relation
+    from arrowopaque.query import Relation, Views
 
 Report = TypeVar("Report")
+
+
+class MoreViews(Protocol):
+    """What a question may be about, besides opaque tables."""
+
+    names: Collection[str]
+
+    def read(self, cursor: host.Cursor, wanted: Collection[str]) -> Views:
+        """Return the views that are wanted, as ``cursor`` sees the registry."""
 
 
 class _Shared:
@@ -230,15 +239,18 @@ class RegistryBinding:
             raise CorruptStoreError(f"{self.db} has no table {name!r} or {buried!r}, which its catalog names")
         return TableHandle.build(self.db, name, spec, (delta, tombstones), self._shared.source)
 
-    def sql(self, query: str) -> Relation:
+    def sql(self, query: str, more: MoreViews | None = None) -> Relation:
         """Ask DuckDB; see the manager."""
         # Imported late: it takes a tenth of a second.
-        from arrowopaque.query import mentioned, run
+        from arrowopaque.query import NO_VIEWS, mentioned, run
 
-        tables = {name: self.readable(self.db, name) for name in mentioned(query, self.names())}
+        names = self.names()
+        wanted = mentioned(query, [*names, *(more.names if more is not None else ())])
+        tables = {name: self.readable(self.db, name) for name in names if name in wanted}
         with host.reading_at_one_moment(self.db) as cursor:
             states = {name: table.read_state(cursor, []) for name, table in tables.items()}
-        return run({name: tables[name].snapshot_of(state) for name, state in states.items()}, query)
+            views = NO_VIEWS if more is None else more.read(cursor, wanted)
+        return run({name: tables[name].snapshot_of(state) for name, state in states.items()}, query, views)
 
     def adopt(self, specs: Mapping[str, TableSpec]) -> None:
         """Register the tables of another binding."""
