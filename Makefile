@@ -20,7 +20,7 @@ LOAD_ARGS ?=
 PATHS := arrowopaque tests scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ducklake demo bench test test-oldest torture load mutations postgres check static lint format types layers api lock clean
+.PHONY: help setup ducklake demo bench test test-oldest torture load mutations postgres check static lint cli-docs format types layers api lock clean
 .NOTPARALLEL:
 .SUFFIXES:
 
@@ -81,6 +81,9 @@ static: lint types layers api  ## what `check` does before the tests
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
+
+cli-docs: $(READY)  ## write docs/CLI.md from the commands
+	$(BIN)/python scripts/cli_docs.py
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix $(PATHS)

@@ -21,7 +21,8 @@ class Options:
 
     bulk_rows: int = 5_000
     """Rows in one call from which an insert or delete goes straight to data
-    files. Lower: fewer rows pass through SQL, more and smaller files."""
+    files, and rows that are only in the database from which `maintain`
+    flushes them. Lower: fewer rows pass through SQL, more and smaller files."""
 
     flush_at_open: int = 100_000
     """Rows in a delta beyond which a client that opens the repository for

@@ -14,7 +14,9 @@ from arrowopaque.format.receipt import Staged
 from arrowopaque.format.values import NO_CODECS, Codecs, Values
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
+from arrowopaque.maintain.progress import Progress, ignored
 from arrowopaque.maintain.recover import Recovery, recover_root
+from arrowopaque.maintain.status import StoreStatus, TableState, status_of
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_root
 from arrowopaque.maintain.verify import check_chain, check_published, verify_tables
 from arrowopaque.objects.opening import open_store
@@ -134,7 +136,22 @@ class StoreRoot(Root):
         """
         return commit_staged(self, receipts)
 
-    def compact(self, *names: str, full: bool = False) -> dict[str, CompactReport]:
+    def status(self) -> StoreStatus:
+        """Tell what the tables consist of, and which maintenance is due.
+
+        Of a registry's store it is what was last published: rows that are
+        only in the database do not show.
+        """
+        recent = 0 if self.is_owned else None
+        tables = {
+            name: TableState(entry.spec, entry.manifest, recent, recent)
+            for name, entry in sorted(self.entries().items())
+        }
+        return status_of(self.volume, tables, "root" if self.is_owned else "registry")
+
+    def compact(
+        self, *names: str, full: bool = False, progress: Progress = ignored
+    ) -> dict[str, CompactReport]:
         """Merge the data files of all or some tables.
 
         Parameters
@@ -144,6 +161,8 @@ class StoreRoot(Root):
         full
             Whether to leave one file in each partition, and no deleted row,
             instead of merging what is worth its cost.
+        progress
+            Is told of rows that were written.
 
         Returns
         -------
@@ -151,9 +170,14 @@ class StoreRoot(Root):
             What was done, by table.
         """
         self.check_writeable()
-        return {name: compact(RootedFiles(self, name), full=full) for name in names or self.names()}
+        return {
+            name: compact(RootedFiles(self, name), full=full, progress=progress)
+            for name in names or self.names()
+        }
 
-    def vacuum(self, retention: float | None = None, *, dry_run: bool = False) -> VacuumReport:
+    def vacuum(
+        self, retention: float | None = None, *, dry_run: bool = False, progress: Progress = ignored
+    ) -> VacuumReport:
         """Delete files that nothing needs any more.
 
         Parameters
@@ -163,10 +187,12 @@ class StoreRoot(Root):
             by default the store's option.
         dry_run
             Whether to delete nothing, but tell what would be, and why.
+        progress
+            Is told of objects that were deleted.
         """
         self.check_writeable()
         seconds = self.volume.options.retention if retention is None else retention
-        return vacuum_root(self, seconds, dry_run=dry_run)
+        return vacuum_root(self, seconds, dry_run=dry_run, progress=progress)
 
     @staticmethod
     def recover(uri: str, *, dry_run: bool = True) -> Recovery:

@@ -29,7 +29,8 @@ _LAYERS: list[dict[str, str]] = [
     {"store": "base apply merge"},
     {"store": "calls plan rows table records draft root rooted disjoint staging"},
     {
-        "maintain": "flush tiers compact vacuum findings statistics contents unique verify recover publish",
+        "maintain": "flush tiers compact vacuum findings statistics contents unique verify recover publish "
+        "progress status routine",
         "": "query",
     },
     {"": "root"},
@@ -37,8 +38,8 @@ _LAYERS: list[dict[str, str]] = [
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
         "storage registry rooted manager bridge opening arrow_sql census analytics"
     },
-    {"cli": "exits output command target verify"},
-    {"cli": "main"},
+    {"cli": "exits output command target verify status upkeep vacuum recover maintain"},
+    {"cli": "main plugin"},
 ]
 LAYER_OF = {
     ".".join(part for part in (PACKAGE, folder, stem) if part): number

@@ -261,6 +261,20 @@ class RegistryTable:
         with host.reading(self.db) as cursor:
             return int(cursor.execute(f"SELECT {counts}").rows()[0][0])
 
+    def counted(self) -> tuple[int, int, str | None]:
+        """Return the number of delta rows, that of tombstones and the
+        current manifest, all of one moment.
+        """
+        names = self.sql.names
+        buried = f"(SELECT count(*) FROM {names.tombstones})" if names.tombstones else "0"
+        with host.reading(self.db) as cursor:
+            ((rows, tombstones, manifest),) = cursor.execute(
+                f"SELECT (SELECT count(*) FROM {names.delta}), {buried}, manifest FROM {names.catalog} "
+                f"WHERE table_name = {self.sql.mark}",
+                [self.name],
+            ).rows()
+        return int(rows), int(tombstones), manifest or None
+
     def without_waiting(self) -> RegistryTable:
         """Return the table for maintenance that gives up at once."""
         return RegistryTable(self.db, self.handle, patience=0.0)

@@ -25,7 +25,9 @@ from arrowopaque.butler.rooted import RootBinding
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
 from arrowopaque.errors import ConfigurationError
 from arrowopaque.maintain.findings import Level, VerifyReport
+from arrowopaque.maintain.progress import Progress, ignored
 from arrowopaque.maintain.recover import Recovery
+from arrowopaque.maintain.status import StoreStatus
 from arrowopaque.options import Options
 from arrowopaque.root import StoreRoot
 
@@ -169,8 +171,28 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         """Return every table of the store, registered here or not."""
         return self._binding.names()
 
-    def flush(self, *names: str) -> dict[str, Any]:
+    def status(self) -> StoreStatus:
+        """Tell what the tables consist of, and which maintenance is due.
+
+        Takes some statements and a listing of manifests for each table;
+        no data file is read.
+
+        Raises
+        ------
+        CorruptStoreError
+            A manifest is lost or damaged.
+        """
+        return self._binding.status()
+
+    def flush(self, *names: str, progress: Progress = ignored) -> dict[str, Any]:
         """Move the deltas of all or some tables into data files.
+
+        Parameters
+        ----------
+        *names
+            The tables; by default all.
+        progress
+            Is told of rows and tombstones that were moved.
 
         Returns
         -------
@@ -183,9 +205,9 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
             A table was in use all the time, or this connection is in a
             transaction.
         """
-        return self._binding.flush(*names)
+        return self._binding.flush(*names, progress=progress)
 
-    def compact(self, *names: str, full: bool = False) -> dict[str, Any]:
+    def compact(self, *names: str, full: bool = False, progress: Progress = ignored) -> dict[str, Any]:
         """Merge the data files of all or some tables.
 
         Parameters
@@ -195,15 +217,19 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         full
             Whether to leave one file in each partition, and no deleted row,
             instead of merging what is worth its cost.
+        progress
+            Is told of rows that were written.
 
         Returns
         -------
         reports
             What was done, by table.
         """
-        return self._binding.compact(*names, full=full)
+        return self._binding.compact(*names, full=full, progress=progress)
 
-    def vacuum(self, retention: float | None = None, *, dry_run: bool = False) -> dict[str, Any]:
+    def vacuum(
+        self, retention: float | None = None, *, dry_run: bool = False, progress: Progress = ignored
+    ) -> dict[str, Any]:
         """Delete files that nothing needs any more.
 
         Parameters
@@ -213,8 +239,10 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
             by default the store's option.
         dry_run
             Whether to delete nothing, but tell what would be, and why.
+        progress
+            Is told of objects that were deleted.
         """
-        return self._binding.vacuum(retention, dry_run=dry_run)
+        return self._binding.vacuum(retention, dry_run=dry_run, progress=progress)
 
     def recover(self, *, dry_run: bool = True) -> dict[str, Recovery]:
         """Go back to the newest sound manifest of each table.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from lsst.daf.butler import Butler
 
 from arrowopaque.butler.manager import ArrowOpaqueTableStorageManager
+from arrowopaque.butler.registry import leaving_deltas
 from arrowopaque.errors import ConfigurationError
 
 
@@ -27,6 +28,8 @@ class Repository:
 def open_butler(place: str, *, writeable: bool = False) -> Iterator[Butler]:
     """Give a Butler on a repository, whatever its managers, then close it.
 
+    However many recent rows it has, they are not flushed by opening it.
+
     Parameters
     ----------
     place
@@ -40,7 +43,8 @@ def open_butler(place: str, *, writeable: bool = False) -> Iterator[Butler]:
         There is no repository.
     """
     try:
-        butler = Butler.from_config(place, writeable=writeable)
+        with leaving_deltas():
+            butler = Butler.from_config(place, writeable=writeable)
     except (FileNotFoundError, KeyError) as err:
         raise ConfigurationError(
             f"{place!r} is neither the root of a store nor a Butler repository, nor an alias of one: {err}"

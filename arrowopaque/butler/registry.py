@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["MoreViews", "RegistryBinding"]
+__all__ = ["MoreViews", "RegistryBinding", "leaving_deltas"]
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -24,8 +25,10 @@ from arrowopaque.format.spec import TableSpec
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport, flush
+from arrowopaque.maintain.progress import Progress
 from arrowopaque.maintain.publish import publish_entries
 from arrowopaque.maintain.recover import Recovery, recover_table
+from arrowopaque.maintain.status import StoreStatus, TableState, status_of
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_leftovers, vacuum_table
 from arrowopaque.maintain.verify import check_published, verify_tables
 from arrowopaque.options import Options
@@ -36,6 +39,20 @@ if TYPE_CHECKING:
     from arrowopaque.query import Relation, Views
 
 Report = TypeVar("Report")
+
+_flushes_at_open = ContextVar("_flushes_at_open", default=True)
+
+
+@contextmanager
+def leaving_deltas() -> Iterator[None]:
+    """Let no repository that is opened inside be flushed by that, however
+    large its deltas are: whoever maintains it does so, and tells of it.
+    """
+    token = _flushes_at_open.set(False)
+    try:
+        yield
+    finally:
+        _flushes_at_open.reset(token)
 
 
 class MoreViews(Protocol):
@@ -178,7 +195,7 @@ class RegistryBinding:
     def _flush_at_open(self, name: str) -> None:
         """Flush a large delta, if that makes nobody wait."""
         table = RegistryTable(self.db, self._shared.handles[name])
-        if not self.db.isWriteable() or not table.spec.primary_key:
+        if not self.db.isWriteable() or not table.spec.primary_key or not _flushes_at_open.get():
             return
         limit = self.volume.options.flush_at_open
         if limit and not self.db.isInTransaction() and table.delta_rows(limit + 1) > limit:
@@ -186,9 +203,10 @@ class RegistryBinding:
                 try:
                     flush(own.without_waiting())
                     publish_entries(self.volume, self.entries())
-                except (ConflictError, StoreAccessError):
+                except (ConflictError, CorruptStoreError, StoreAccessError):
                     # Somebody is writing, or the storage takes nothing now: the
-                    # next client to open will do it, and this one can read.
+                    # next client to open will do it, and this one can read. What
+                    # is damaged can be recovered only where it can be opened.
                     return
 
     @contextmanager
@@ -262,28 +280,48 @@ class RegistryBinding:
     ) -> dict[str, Report]:
         """Do something to all or some tables, then publish the outcome."""
         reports = {}
+        # What changes nothing needs neither the right to write nor a connection of its own.
+        reached = self._looked_at if dry_run else self.maintained
         for name in names or self.names():
-            with self.maintained(name) as table:
+            with reached(name) as table:
                 if table.spec.primary_key:
                     reports[name] = action(table)
         if not dry_run:
             publish_entries(self.volume, self.entries())
         return reports
 
-    def flush(self, *names: str) -> dict[str, FlushReport]:
+    @contextmanager
+    def _looked_at(self, name: str) -> Iterator[RegistryTable]:
+        yield self.readable(self.db, name)
+
+    def status(self) -> StoreStatus:
+        """Tell what the tables consist of; see the manager."""
+        tables = {name: self._state(name) for name in self.names()}
+        return status_of(self.volume, tables, "registry")
+
+    def _state(self, name: str) -> TableState:
+        table = self.readable(self.db, name)
+        rows, tombstones, manifest = table.counted()
+        return TableState(table.spec, manifest, rows, tombstones)
+
+    def flush(self, *names: str, progress: Progress) -> dict[str, FlushReport]:
         """Move deltas into data files."""
-        return self._maintain(names, flush)
+        return self._maintain(names, partial(flush, progress=progress))
 
-    def compact(self, *names: str, full: bool) -> dict[str, CompactReport]:
+    def compact(self, *names: str, full: bool, progress: Progress) -> dict[str, CompactReport]:
         """Merge data files."""
-        return self._maintain(names, partial(compact, full=full))
+        return self._maintain(names, partial(compact, full=full, progress=progress))
 
-    def vacuum(self, retention: float | None, *, dry_run: bool) -> dict[str, VacuumReport]:
+    def vacuum(
+        self, retention: float | None, *, dry_run: bool, progress: Progress
+    ) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""
+        # For a plan too: only a writer can ask for the store's time.
+        self.check_maintainable()
         seconds = self.volume.options.retention if retention is None else retention
 
         def act(table: RegistryTable) -> VacuumReport:
-            return vacuum_table(table, seconds, dry_run=dry_run)
+            return vacuum_table(table, seconds, dry_run=dry_run, progress=progress)
 
         reports = self._maintain((), act, dry_run=dry_run)
         if not dry_run:

@@ -20,7 +20,9 @@ from arrowopaque.format.values import Values
 from arrowopaque.maintain.compact import CompactReport
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport
+from arrowopaque.maintain.progress import Progress
 from arrowopaque.maintain.recover import Recovery
+from arrowopaque.maintain.status import StoreStatus
 from arrowopaque.maintain.vacuum import VacuumReport
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.calls import Call, Mode, Selection
@@ -122,7 +124,11 @@ class RootBinding:
         """Return every table of the store."""
         return self._root.names()
 
-    def flush(self, *names: str) -> dict[str, FlushReport]:
+    def status(self) -> StoreStatus:
+        """Tell what the tables consist of; see the manager."""
+        return self._root.status()
+
+    def flush(self, *names: str, progress: Progress) -> dict[str, FlushReport]:
         """Do nothing: there is no delta between commits."""
         with _as_sql_raises():
             self._root.check_writeable()
@@ -130,15 +136,17 @@ class RootBinding:
             self._root.spec(name)
         return {name: FlushReport() for name in names or self.names()}
 
-    def compact(self, *names: str, full: bool) -> dict[str, CompactReport]:
+    def compact(self, *names: str, full: bool, progress: Progress) -> dict[str, CompactReport]:
         """Merge the data files of all or some tables."""
         with _as_sql_raises():
-            return self._root.compact(*names, full=full)
+            return self._root.compact(*names, full=full, progress=progress)
 
-    def vacuum(self, retention: float | None, *, dry_run: bool) -> dict[str, VacuumReport]:
+    def vacuum(
+        self, retention: float | None, *, dry_run: bool, progress: Progress
+    ) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""
         with _as_sql_raises():
-            return {"": self._root.vacuum(retention, dry_run=dry_run)}
+            return {"": self._root.vacuum(retention, dry_run=dry_run, progress=progress)}
 
     def recover(self, *, dry_run: bool) -> dict[str, Recovery]:
         """Go back to a sound manifest; see the manager."""

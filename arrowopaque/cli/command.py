@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Command", "Group", "pass_output", "yes_option"]
+__all__ = ["Command", "Group", "dry_run_option", "pass_output", "tables_argument", "yes_option"]
 
 from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
@@ -17,10 +17,18 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Command(click.Command):
-    """One command; ``--json`` decides what its `Output` writes."""
+    """One command; ``--json`` decides what its `Output` writes.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Parameters
+    ----------
+    json_fields
+        What each field of its JSON means, by path, as in
+        ``tables.TABLE.rows`` and ``findings[].check``; for the documents.
+    """
+
+    def __init__(self, *args: Any, json_fields: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.json_fields = dict(json_fields or {})
         self.params.append(
             click.Option(["--json", "as_json"], is_flag=True, help="Write JSON, for programs, to stdout.")
         )
@@ -70,6 +78,15 @@ class Group(click.Group):
 
 
 pass_output = click.make_pass_decorator(Output)
+
+
+tables_argument = click.argument("tables", metavar="[TABLE]...", nargs=-1)
+"""Some tables; all if none is given."""
+
+
+def dry_run_option(function: Function) -> Function:
+    """Add ``--dry-run`` to a command that changes something."""
+    return click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")(function)
 
 
 def yes_option(function: Function) -> Function:

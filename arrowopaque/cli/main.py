@@ -9,7 +9,13 @@ import click
 from arrowopaque.cli.command import Group
 
 COMMANDS = {
+    "status": "arrowopaque.cli.status:status",
+    "maintain": "arrowopaque.cli.maintain:maintain",
+    "flush": "arrowopaque.cli.upkeep:flush",
+    "compact": "arrowopaque.cli.upkeep:compact",
+    "vacuum": "arrowopaque.cli.vacuum:vacuum",
     "verify": "arrowopaque.cli.verify:verify",
+    "recover": "arrowopaque.cli.recover:recover",
 }
 """Where each command is, in the order in which people are told of them."""
 

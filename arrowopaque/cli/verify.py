@@ -11,10 +11,23 @@ from arrowopaque.cli.command import Command, pass_output
 from arrowopaque.cli.exits import Exit
 from arrowopaque.cli.output import Output
 from arrowopaque.cli.target import open_target, target_argument
-from arrowopaque.maintain.findings import Level, VerifyReport
+from arrowopaque.maintain.findings import Check, Level, VerifyReport
+
+FIELDS = {
+    "tables.TABLE.rows": "visible rows, of data files and database",
+    "tables.TABLE.delta": "rows that are only in the database",
+    "tables.TABLE.tombstones": "rows of data files whose deletion is only in the database",
+    "tables.TABLE.files": "data files",
+    "tables.TABLE.bytes": "of data files and indexes",
+    "findings[].check": "what did not hold: " + ", ".join(Check),
+    "findings[].table": "the table concerned; null for the store as a whole",
+    "findings[].object": "the object, as a URI, or the table as a whole",
+    "findings[].problem": "what is wrong with it",
+    "findings[].advice": "what to do about it",
+}
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, json_fields=FIELDS)
 @target_argument
 @click.option(
     "--level",

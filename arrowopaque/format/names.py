@@ -14,6 +14,7 @@ __all__ = [
     "deletion_vector",
     "index_file",
     "is_of",
+    "manifests_folder",
     "parse",
     "probe_object",
     "table_folder",
@@ -133,9 +134,14 @@ def chain_manifest(version: int) -> str:
     return f"{_MANIFESTS}/{version:020d}.json"
 
 
+def manifests_folder(table: str) -> str:
+    """Return the folder that holds the manifests of a table."""
+    return f"{table_folder(table)}/{_MANIFESTS}"
+
+
 def table_manifest(table: str, version: int, commit: str) -> str:
     """Return the name of a table manifest."""
-    return f"{table_folder(table)}/{_MANIFESTS}/{version}-{commit}.json"
+    return f"{manifests_folder(table)}/{version}-{commit}.json"
 
 
 def data_file(table: str, partition: int, id: str) -> str:

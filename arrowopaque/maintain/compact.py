@@ -18,6 +18,7 @@ import pyarrow as pa
 from arrowopaque import clock
 from arrowopaque.errors import ConflictError
 from arrowopaque.format.manifest import Partition, TableManifest, encode_leading
+from arrowopaque.maintain.progress import Progress, ignored
 from arrowopaque.maintain.tiers import Merge, plan
 from arrowopaque.store.apply import Stage, StaleStageError, next_manifest, write_file
 from arrowopaque.store.base import Base
@@ -43,7 +44,7 @@ class CompactReport:
     """Files that have taken their place."""
 
 
-def compact(table: CompactedTable, *, full: bool = False) -> CompactReport:
+def compact(table: CompactedTable, *, full: bool = False, progress: Progress = ignored) -> CompactReport:
     """Rewrite what is due in one table, a partition a commit.
 
     Parameters
@@ -53,6 +54,8 @@ def compact(table: CompactedTable, *, full: bool = False) -> CompactReport:
     full
         Whether to leave one file in each partition, and no deleted row,
         instead of what is worth its cost.
+    progress
+        Is told of rows that were written.
 
     Raises
     ------
@@ -64,6 +67,7 @@ def compact(table: CompactedTable, *, full: bool = False) -> CompactReport:
         for merge, pieces in _rounds(table, due.partition.number, full):
             before += len(merge.files)
             after += pieces
+            progress(merge.live)
         done += 1
     return CompactReport(done, before, after)
 

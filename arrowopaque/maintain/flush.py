@@ -15,6 +15,7 @@ from arrowopaque import clock
 from arrowopaque.errors import ConflictError
 from arrowopaque.format.manifest import Key, Partition, TableManifest
 from arrowopaque.format.values import Values
+from arrowopaque.maintain.progress import Progress, ignored
 from arrowopaque.store.apply import Stage, StaleStageError, compose, stage
 from arrowopaque.store.base import Base, load_base
 from arrowopaque.store.matches import Hits, hits_of
@@ -39,11 +40,18 @@ class FlushReport:
     commits: int = 0
 
 
-def flush(table: MaintainedTable) -> FlushReport:
+def flush(table: MaintainedTable, *, progress: Progress = ignored) -> FlushReport:
     """Move the delta of one table into data files.
 
     Rows that are written meanwhile may stay in the delta. With nothing to
     move, nothing is written.
+
+    Parameters
+    ----------
+    table
+        The table.
+    progress
+        Is told of rows and tombstones that were moved.
 
     Raises
     ------
@@ -61,6 +69,7 @@ def flush(table: MaintainedTable) -> FlushReport:
             report = FlushReport(
                 report.rows + moved.rows, report.tombstones + moved.tombstones, report.commits + moved.commits
             )
+            progress(moved.rows + moved.tombstones)
         if moved is None or len(state.rows) < limit:
             return report
 

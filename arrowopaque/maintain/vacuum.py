@@ -9,14 +9,15 @@ from __future__ import annotations
 
 __all__ = ["Garbage", "VacuumReport", "vacuum_leftovers", "vacuum_root", "vacuum_table"]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from arrowopaque.errors import ConflictError
+from arrowopaque.errors import ConflictError, ObjectMissingError
 from arrowopaque.format import names
 from arrowopaque.format.document import dump
 from arrowopaque.format.manifest import MetaTable
+from arrowopaque.maintain.progress import Progress, ignored
 from arrowopaque.objects.base import ObjectInfo
 from arrowopaque.store.catalog import FileChain
 from arrowopaque.store.root import Root
@@ -99,11 +100,19 @@ def _ours(listing: Iterable[ObjectInfo]) -> dict[str, ObjectInfo]:
     return found
 
 
-def _named(volume: Volume, manifests: Iterable[str]) -> set[str]:
+def _named(volume: Volume, manifests: Iterable[str], current: Collection[str | None]) -> set[str]:
+    """Return what manifests name, and themselves.
+
+    One that is not current may be gone since it was listed: another vacuum,
+    begun a little later, does not retain it any more.
+    """
     named: set[str] = set()
     for name in manifests:
-        named.add(name)
-        named.update(volume.manifest(name).objects())
+        try:
+            named.update([name, *volume.manifest(name).objects()])
+        except ObjectMissingError:
+            if name in current:
+                raise
     return named
 
 
@@ -114,18 +123,29 @@ def _retained(
     kept = {
         path
         for path, info in listing.items()
-        if info.modified >= cutoff and (name := names.parse(path)) and name.kind is names.Kind.TABLE_MANIFEST
+        if info.modified >= cutoff and (to := names.parse(path)) and to.kind is names.Kind.TABLE_MANIFEST
     }
-    while current is not None:
-        kept.add(current)
-        info = listing.get(current)
+    name = current
+    while name is not None:
+        kept.add(name)
+        info = listing.get(name)
         # One that the listing lacks is newer than the listing.
         if info is not None and info.modified < cutoff:
             break
-        current = volume.manifest(current).parent
-        if current is not None and current not in listing:
+        name = _parent(volume, name, is_current=name == current)
+        if name is not None and name not in listing:
             break
     return kept
+
+
+def _parent(volume: Volume, name: str, *, is_current: bool) -> str | None:
+    try:
+        return volume.manifest(name).parent
+    except ObjectMissingError:
+        if is_current:
+            raise
+        # As in `_named`: what came before it is gone as well.
+        return None
 
 
 def vacuum_leftovers(volume: Volume, retention: float) -> int:
@@ -137,7 +157,9 @@ def vacuum_leftovers(volume: Volume, retention: float) -> int:
     return volume.store.remove_leftovers(volume.store.now() - timedelta(seconds=seconds))
 
 
-def vacuum_table(table: MaintainedTable, retention: float, *, dry_run: bool = False) -> VacuumReport:
+def vacuum_table(
+    table: MaintainedTable, retention: float, *, dry_run: bool = False, progress: Progress = ignored
+) -> VacuumReport:
     """Free what one table of a registry does not need.
 
     Parameters
@@ -148,6 +170,8 @@ def vacuum_table(table: MaintainedTable, retention: float, *, dry_run: bool = Fa
         Seconds, by the store's clock.
     dry_run
         Whether to delete nothing, and lock nobody out.
+    progress
+        Is told of objects that were deleted.
     """
     volume = table.volume
     # Listed before the lock is taken: whatever is staged later is not seen.
@@ -156,7 +180,8 @@ def vacuum_table(table: MaintainedTable, retention: float, *, dry_run: bool = Fa
     freed: tuple[Garbage, ...] = ()
     old = {path: info for path, info in listing.items() if info.modified < cutoff}
     if old and dry_run:
-        named = _named(volume, _retained(volume, table.current().manifest, listing, cutoff))
+        current = table.current().manifest
+        named = _named(volume, _retained(volume, current, listing, cutoff), [current])
         return _report(_described(old[path] for path in old if path not in named), dry_run=True)
     try:
         if old:
@@ -165,18 +190,22 @@ def vacuum_table(table: MaintainedTable, retention: float, *, dry_run: bool = Fa
             table.raise_fence()
         while old:
             with table.exclusive() as held:
-                named = _named(volume, _retained(volume, held.current().manifest, listing, cutoff))
+                current = held.current().manifest
+                named = _named(volume, _retained(volume, current, listing, cutoff), [current])
                 doomed = [path for path in old if path not in named][:_AT_ONCE]
                 volume.store.delete(doomed)
             if not doomed:
                 break
             freed += _described(old.pop(path) for path in doomed)
+            progress(len(doomed))
     except ConflictError:
         return _report(freed, busy=True)
     return _report(freed, dry_run=dry_run)
 
 
-def vacuum_root(root: Root, retention: float, *, dry_run: bool = False) -> VacuumReport:
+def vacuum_root(
+    root: Root, retention: float, *, dry_run: bool = False, progress: Progress = ignored
+) -> VacuumReport:
     """Free what no table of a root needs.
 
     A fence is put first: from then on, writers that staged their files
@@ -190,6 +219,8 @@ def vacuum_root(root: Root, retention: float, *, dry_run: bool = False) -> Vacuu
         Seconds, by the store's clock.
     dry_run
         Whether to delete nothing and to put no fence.
+    progress
+        Is told of objects that were deleted.
     """
     volume = root.volume
     if not dry_run:
@@ -211,7 +242,10 @@ def vacuum_root(root: Root, retention: float, *, dry_run: bool = False) -> Vacuu
         return replace(plan, stubs=len(stubs))
     fence = root.commit(lambda head, commit: dict(head.tables), fence=cutoff)
     doomed = _garbage(volume, _retained_metas(volume, fence, modified, cutoff), listing, old, cutoff)
-    volume.store.delete(doomed)
+    for start in range(0, len(doomed), _AT_ONCE):
+        some = doomed[start : start + _AT_ONCE]
+        volume.store.delete(some)
+        progress(len(some))
     _stub(volume, stubs)
     return replace(_report(_described(old[path] for path in doomed)), stubs=len(stubs))
 
@@ -228,9 +262,10 @@ def _garbage(
         for entry in meta.tables.values():
             if entry.manifest is not None:
                 manifests.add(entry.manifest)
-    for entry in metas[0].tables.values():
-        manifests |= _retained(volume, entry.manifest, listing, cutoff)
-    named = _named(volume, manifests)
+    current = [entry.manifest for entry in metas[0].tables.values()]
+    for name in current:
+        manifests |= _retained(volume, name, listing, cutoff)
+    named = _named(volume, manifests, current)
     return [path for path in old if path not in named]
 
 

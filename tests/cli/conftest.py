@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from arrowopaque import Options, StoreRoot
 from arrowopaque.butler.ddl import from_lsst
 from arrowopaque.cli.main import main
 from tests.support import specs
+from tests.support.butlers import ButlerRepository
+from tests.support.postgres import PostgresServer
+from tests.support.subjects import KINDS, Placement, Site, override_options
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,26 @@ def place(tmp_path: Path) -> str:
     root.register("empty", from_lsst("empty", specs.standard()))
     root.table("here").insert(*[specs.row(n, val=n) for n in range(60)])
     return str(tmp_path / "root")
+
+
+@pytest.fixture
+def new_repository(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., ButlerRepository]]:
+    """Makes Butler repositories that keep the options given, and closes them."""
+    made: list[ButlerRepository] = []
+
+    def make(kind_name: str = "arrow-sqlite-local", **options: Any) -> ButlerRepository:
+        kind, database = KINDS[kind_name], None
+        if kind.dialect == "postgresql":
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            database = server.new_database().url("postgresql+psycopg2")
+        site = Site(tmp_path, postgres=database)
+        made.append(ButlerRepository(kind, site, Placement.DELTA, f"repo_{len(made)}"))
+        with override_options(options):
+            made[-1].make(None)
+        return made[-1]
+
+    yield make
+    for repository in made:
+        repository.close()

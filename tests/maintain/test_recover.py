@@ -212,6 +212,18 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
 
+def test_a_large_delta_does_not_keep_it_from_being_opened(
+    client: RegistrySubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose(folder(client) / current(client))
+    # As in another process, which has not read it before.
+    monkeypatch.setattr("arrowopaque.store.volume._caches", {})
+    client.repository.option_values["flush_at_open"] = 1
+    other, table = fresh(client)
+    other.manager.recover(dry_run=False)
+    assert sorted(found["id"] for found in table.fetch()) == [1, 2, 3, 5]
+
+
 @pytest.mark.parametrize("loss", [lose, garble, truncate])
 def test_manifest_that_the_catalog_names(client: RegistrySubject, loss: Callable[[Path], None]) -> None:
     lost = current(client)

@@ -205,11 +205,11 @@ VACUUM = (
         "a vacuum lists before it raises the fence",
         "maintain/vacuum.py",
         """            with table.exclusive() as held:
-                named""",
+                current""",
         """            with table.exclusive() as held:
                 listing = _ours(volume.store.list(names.table_folder(table.name)))
                 old = {path: info for path, info in listing.items() if info.modified < cutoff}
-                named""",
+                current""",
         (f"{_LOCKS}::test_flush_begins_between_the_fence_and_the_deletion",),
         models=("vacuum lists before the fence",),
     ),
@@ -224,16 +224,16 @@ VACUUM = (
     Mutation(
         "a vacuum keeps what the current manifest names",
         "maintain/vacuum.py",
-        "    while current is not None:\n        kept.add(current)",
-        "    while current is not None:",
+        "    while name is not None:\n        kept.add(name)",
+        "    while name is not None:",
         (f"{_FILES}::test_14_vacuum_beside_another_registry",),
         models=("vacuum keeps what is named",),
     ),
     Mutation(
         "a vacuum keeps what was current less than the retention ago",
         "maintain/vacuum.py",
-        "        if info is not None and info.modified < cutoff:\n            break\n        current",
-        "        break\n        current",
+        "        if info is not None and info.modified < cutoff:\n            break\n        name",
+        "        break\n        name",
         ("protocol/test_hazards.py::test_reader_whose_files_were_superseded_a_moment_ago",),
     ),
     Mutation(
