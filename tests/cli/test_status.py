@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from arrowopaque import StoreRoot
+from arrowopaque import Options, StoreRoot
+from arrowopaque.butler.ddl import from_lsst
 from tests.cli.conftest import Run
 from tests.cli.documented import assert_documented
 from tests.cli.places import RECORDS, bare_rows, newest_manifest, store_root
+from tests.support import specs
 from tests.support.butlers import ButlerRepository, manager_of
 
 NewRepository = Callable[..., ButlerRepository]
@@ -100,6 +102,25 @@ def test_a_lost_manifest(run: Run, place: str) -> None:
     told = run("status", place)
     assert told.code == 3
     assert lost.name in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_root_in_an_object_store(run: Run, s3_bucket: str) -> None:
+    place = f"s3://{s3_bucket}/root"
+    root = StoreRoot(place, options=Options(bulk_rows=2))
+    root.register("here", from_lsst("here", specs.standard()))
+    root.table("here").insert(*[specs.row(n) for n in range(60)])
+    bare_rows(place, 1)
+    assert "  rows       61\n" in run("status", place).out
+    assert run("maintain", place).out == "compact here: 2 files merged into 1\n"
+    assert run("vacuum", place, "--retention", "0", "--yes", "--json").json["objects"] == 4
+    assert run("status", place, "--json").json["tables"]["here"]["files"] == 1
+
+
+def test_repository_of_the_sql_manager(run: Run, new_repository: NewRepository) -> None:
+    told = run("status", str(new_repository("sql-sqlite").root))
+    assert (told.code, told.out) == (2, "")
+    assert "ByNameOpaqueTableStorageManager" in told.err
     assert told.err.count("\n") == 1
 
 
