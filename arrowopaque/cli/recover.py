@@ -86,6 +86,8 @@ def _data(place: str, recoveries: Recoveries, needed: bool, *, dry_run: bool) ->
 
 
 def _told(recoveries: Recoveries, verb: str) -> Iterator[str]:
+    if not recoveries:
+        yield "nothing to recover: no table has data files"
     for table, recovery in recoveries.items():
         name = table or "root"
         if not recovery.needed:

@@ -85,6 +85,7 @@ def test_repository(run: Run, new_repository: NewRepository) -> None:
     # Every client that opens it would flush.
     repository = new_repository(flush_at_open=1)
     place = str(repository.root)
+    assert run("recover", place).out == "nothing to recover: no table has data files\n"
     repository.store("one")
     manager_of(repository.butler).flush()
     repository.store("two", detectors=range(4))
