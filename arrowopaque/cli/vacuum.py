@@ -31,6 +31,9 @@ FIELDS = {
 }
 
 
+_SHOWN = 50
+"""Objects that people are shown."""
+
 _DURATION = re.compile(r"(?P<count>[0-9]+(?:\.[0-9]+)?)(?P<unit>[smhd]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -102,7 +105,10 @@ def _vacuumed(
 def _told(plan: Mapping[str, Any], verb: str) -> list[str]:
     if not (plan["objects"] or plan["stubs"]):
         return ["nothing to delete"]
-    lines = [f"{item.path}  {bytes_text(item.bytes)}  {item.reason}" for item in plan["garbage"]]
+    garbage = plan["garbage"]
+    lines = [f"{item.path}  {bytes_text(item.bytes)}  {item.reason}" for item in garbage[:_SHOWN]]
+    if len(garbage) > _SHOWN:
+        lines.append(f"and {len(garbage) - _SHOWN:,} more, which --dry-run --json lists")
     return [*lines, f"{_size(plan)} {verb}"]
 
 

@@ -39,6 +39,15 @@ def test_plan(run: Run, littered: str) -> None:
     assert everything(Path(littered)) == before
 
 
+def test_a_long_plan_is_cut_short(run: Run, littered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arrowopaque.cli.vacuum._SHOWN", 2)
+    plan = ("vacuum", littered, "--retention", "0", "--dry-run")
+    objects = run(*plan, "--json").json["objects"]
+    lines = run(*plan).out.splitlines()
+    assert len(lines) == 4
+    assert lines[2] == f"and {objects - 2} more, which --dry-run --json lists"
+
+
 @pytest.mark.parametrize("answer", ["n\n", ""])
 def test_a_no_deletes_nothing(run: Run, littered: str, answer: str) -> None:
     before = everything(Path(littered))
