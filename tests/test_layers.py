@@ -35,7 +35,7 @@ _LAYERS: list[dict[str, str]] = [
     {"": "root"},
     {
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
-        "storage registry rooted manager bridge opening arrow_sql census analytics"
+        "storage registry rooted manager bridge opening arrow_sql census analytics datastores records"
     },
     {"cli": "exits output command target verify"},
     {"cli": "main"},
