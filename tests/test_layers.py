@@ -36,7 +36,7 @@ _LAYERS: list[dict[str, str]] = [
     {"": "root"},
     {
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
-        "storage registry rooted manager bridge opening arrow_sql census analytics"
+        "storage registry rooted manager bridge opening arrow_sql census analytics datastores records"
     },
     {"cli": "exits output command target verify status upkeep vacuum recover maintain"},
     {"cli": "main plugin"},

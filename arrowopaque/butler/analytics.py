@@ -141,7 +141,7 @@ def sql(butler: Butler, query: str) -> Relation:
     sees what others have committed before it, they can be some milliseconds
     apart.
     """
-    binding = ArrowOpaqueTableStorageManager.of_butler(butler).binding
+    binding = ArrowOpaqueTableStorageManager.of_butler(butler)._binding
     assert isinstance(binding, RegistryBinding), "the manager of a Butler is bound to its database"
     return binding.sql(query, _RegistryViews(binding.db, butler.dimensions))
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 __all__ = ["ArrowDatastoreRegistryBridgeManager"]
 
-from collections.abc import Collection, Iterable, Iterator
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +31,23 @@ from lsst.daf.butler.registry.interfaces import (
     OpaqueTableStorageManager,
 )
 
+from arrowopaque.butler import host
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
+
+_MANY = 500
+"""Datasets for which a statement of its own is worth more than the host's."""
+
+# A value for each dataset, or a row of it, takes the host longer than the database.
+_CHECK = {
+    "sqlite": "SELECT dataset_id FROM {} WHERE datastore_name = ? AND dataset_id IN "
+    "(SELECT value FROM json_each(?))",
+    "postgresql": "SELECT encode(uuid_send(dataset_id), 'hex') FROM {} WHERE datastore_name = %s "
+    "AND dataset_id = ANY(%s::uuid[])",
+}
+_LOCATE = {
+    "sqlite": "INSERT INTO {} (datastore_name, dataset_id) SELECT ?, value FROM json_each(?)",
+    "postgresql": "INSERT INTO {} (datastore_name, dataset_id) SELECT %s, unnest(%s::uuid[])",
+}
 
 TrashContent = tuple[Iterable[tuple[DatasetIdRef, StoredDatastoreItemInfo | None]], set[str] | None]
 
@@ -41,6 +58,36 @@ class ArrowDatastoreRegistryBridge(MonolithicDatastoreRegistryBridge):
     Our records tables are asked by dataset id and by artifact, which they
     are sorted by; tables of the SQL manager are served as upstream does.
     """
+
+    def check(self, datasets: Iterable[DatasetId]) -> set[DatasetId]:
+        """Return those of some datasets that the datastore has."""
+        asked = {id.hex: id for id in datasets}
+        if len(asked) < _MANY:
+            return super().check(asked.values())
+        with host.reading(self._db) as cursor:
+            rows = cursor.execute(*self._statement(_CHECK, [*asked])).rows()
+        return {asked[hex] for (hex,) in rows}
+
+    def insert(self, refs: Iterable[DatasetIdRef]) -> None:
+        """Record that the datastore has some datasets."""
+        refs = list(refs)
+        if len(refs) < _MANY:
+            super().insert(refs)
+        else:
+            self.locate([ref.id.hex for ref in refs])
+
+    def locate(self, hexes: Sequence[str]) -> None:
+        """Do the same for ids of 32 hexadecimal digits."""
+        location = self._tables.dataset_location
+        self._db.assertTableWriteable(location, f"Cannot insert into read-only table {location}.")
+        with host.writing(self._db) as cursor:
+            # In one statement, so that one that fails leaves nothing behind.
+            cursor.execute(*self._statement(_LOCATE, hexes))
+
+    def _statement(self, by_dialect: dict[str, str], hexes: Sequence[str]) -> tuple[str, tuple[str, Any]]:
+        dialect = host.dialect_name(self._db)
+        statement = by_dialect[dialect].format(host.render_table(self._db, self._tables.dataset_location))
+        return statement, (self.datastoreName, json.dumps(hexes) if dialect == "sqlite" else list(hexes))
 
     @contextmanager
     def emptyTrash(

@@ -84,11 +84,6 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         assert context is not None, "a database needs the context of declareStaticTables"
         return cls(RegistryBinding.initialize(db, context, cls.options), registry_schema_version)
 
-    @property
-    def binding(self) -> Binding:
-        """Where the tables are."""
-        return self._binding
-
     @classmethod
     def of_butler(cls, butler: Butler) -> Self:
         """Return the manager of an open repository, for maintenance and bulk
