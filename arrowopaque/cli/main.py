@@ -10,6 +10,7 @@ from arrowopaque.cli.command import Group
 
 COMMANDS = {
     "verify": "arrowopaque.cli.verify:verify",
+    "report": "arrowopaque.cli.report:report",
 }
 """Where each command is, in the order in which people are told of them."""
 
