@@ -16,6 +16,7 @@ COMMANDS = {
     "vacuum": "arrowopaque.cli.vacuum:vacuum",
     "verify": "arrowopaque.cli.verify:verify",
     "recover": "arrowopaque.cli.recover:recover",
+    "report": "arrowopaque.cli.report:report",
 }
 """Where each command is, in the order in which people are told of them."""
 

@@ -1,0 +1,1 @@
+"""The report: what a store holds and how it is, as figures and as a page."""
