@@ -27,18 +27,22 @@ _LAYERS: list[dict[str, str]] = [
         "volume catalog access matches proved"
     },
     {"store": "base apply merge"},
-    {"store": "calls plan rows table records draft root rooted disjoint staging"},
+    {"store": "calls plan rows table records draft root rooted disjoint staging history"},
     {
         "maintain": "flush tiers compact vacuum findings statistics contents unique verify recover publish "
         "progress status routine",
         "": "query",
     },
+    {"": "difference"},
     {"": "root"},
     {
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
         "storage registry rooted manager bridge opening arrow_sql census analytics datastores records"
     },
-    {"cli": "exits output command target verify status upkeep vacuum recover maintain"},
+    {
+        "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain history "
+        "diff query"
+    },
     {"cli": "main plugin"},
 ]
 LAYER_OF = {
@@ -65,6 +69,7 @@ ONLY_IN = {
     "xxhash": "format",
     "click": "cli",
     "rich": "cli",
+    "prompt_toolkit": "cli",
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
 STREAMS = {"stdout", "stderr"}
