@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from arrowopaque.difference import Counts, Difference
 
 
-@click.command(cls=Command)
+FIELDS = {
+    "tables.TABLE.added": "rows whose key is in V2 alone",
+    "tables.TABLE.removed": "rows whose key is in V1 alone",
+    "tables.TABLE.changed": "rows whose key is in both, with another value",
+    "tables.TABLE.rows[].change": "added, removed, or how a changed row was before and after",
+    "tables.TABLE.rows[].row": "its values by column",
+}
+
+
+@click.command(cls=Command, json_fields=FIELDS)
 @target_argument
 @click.argument("versions", metavar="V1 V2", nargs=2)
 @click.option("--table", help="Compare this table alone.")

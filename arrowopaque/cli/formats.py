@@ -25,7 +25,7 @@ from rich.text import Text
 
 from arrowopaque import clock
 from arrowopaque.cli.output import Output, print_whole
-from arrowopaque.errors import StoreAccessError
+from arrowopaque.errors import ConfigurationError, StoreAccessError
 
 SHOWN_ROWS = 1000
 """The most rows that are shown to people."""
@@ -46,7 +46,15 @@ def write_rows(name: str, schema: pa.Schema, batches: Batches, stream: BinaryIO)
         The rows; no more than one batch of them is held.
     stream
         Where to.
+
+    Raises
+    ------
+    ConfigurationError
+        Two columns have one name, and the format cannot tell them apart.
     """
+    twice = next((column for column in schema.names if schema.names.count(column) > 1), None)
+    if twice is not None and name != "csv":
+        raise ConfigurationError(f"{name} cannot hold two columns {twice!r}: give one another name, with AS")
     _WRITERS[name](schema, batches, stream)
     stream.flush()
 

@@ -18,8 +18,26 @@ from arrowopaque.cli.output import Output, bytes_text
 from arrowopaque.cli.target import at_option, open_target, target_argument
 from arrowopaque.store.history import TableChange, Version
 
+FIELDS = {
+    "versions[].version": "of the root; in a repository, of the data files of its only table",
+    "versions[].created": "when it was committed, by the clock of the host that did",
+    "versions[].commit": "the commit's id",
+    "versions[].writer": "that host; null in a repository, which does not record it",
+    "versions[].changes[].table": "a table that it changed, or all where what it changed is not known",
+    "versions[].changes[].rows": "rows in the table's data files after it",
+    "versions[].changes[].files": "data files after it",
+    "versions[].changes[].bytes": "bytes of those, without indexes",
+    "versions[].changes[].rows_added": "rows that came; null, as all below, where the version before is gone",
+    "versions[].changes[].rows_removed": "rows that went, or were replaced",
+    "versions[].changes[].rows_rewritten": "as many rows came in new files as went with old ones: "
+    "a compaction, or a replacement of all of them",
+    "versions[].changes[].files_added": "data files that came",
+    "versions[].changes[].files_removed": "data files that went",
+    "older": "whether there are older versions: none, deleted, or not shown",
+}
 
-@click.command(cls=Command)
+
+@click.command(cls=Command, json_fields=FIELDS)
 @target_argument
 @click.argument("table", required=False)
 @click.option(

@@ -33,7 +33,7 @@ class Vocabulary(Completer):
     Parameters
     ----------
     tables
-        The columns of each table.
+        The columns of each table; none for a view.
     """
 
     def __init__(self, tables: Mapping[str, Sequence[str]]) -> None:
@@ -74,7 +74,7 @@ class Vocabulary(Completer):
             return "\n".join(self.tables)
         if name not in self.tables:
             raise LookupError(f"there is no table {name!r}; there are {', '.join(self.tables)}")
-        return "\n".join(self.tables[name])
+        return "\n".join(self.tables[name]) or f"{name} is a view: DESCRIBE {name}; lists its columns"
 
 
 def is_complete(text: str) -> bool:

@@ -16,14 +16,20 @@ from rich.console import Console
 from arrowopaque.cli.command import Command, pass_output
 from arrowopaque.cli.formats import BINARY, FORMATS, file_to_write, format_of, show_rows, write_rows
 from arrowopaque.cli.output import Output
-from arrowopaque.cli.target import RootTarget, Target, at_option, open_target, store_at, target_argument
+from arrowopaque.cli.target import Target, at_option, open_target, store_at, target_argument
 from arrowopaque.errors import ConfigurationError, StoreAccessError
 
 _BATCH = 65_536
 """Rows that are held at once."""
 
 
-@click.command(cls=Command)
+FIELDS = {
+    "[].COLUMN": "an array of rows, each an object on a line of its own; what JSON has not is text, "
+    "bytes are hexadecimal, NaN and infinity are null",
+}
+
+
+@click.command(cls=Command, json_fields=FIELDS)
 @target_argument
 @click.argument("sql", required=False)
 @at_option
@@ -40,8 +46,12 @@ def query(
 ) -> None:
     """Ask the tables something in SQL, as DuckDB has it.
 
-    SQL is a SELECT over one view a table; "-" reads it from stdin. Without
-    it a prompt takes statements, each ended by ";".
+    SQL is a SELECT over one view a table, and in a repository also over
+    datasets, dataset_types, collections, collection_members,
+    dataset_locations and trash; "-" reads it from stdin. Without it a prompt
+    takes statements, each ended by ";". An arrow file is one of Arrow IPC,
+    or Feather 2. UUIDs are text unless the SQL begins with "SET
+    arrow_lossless_conversion = true;".
     """
     kind = _kind(output, kind, file)
     text = sys.stdin.read() if sql == "-" else sql
@@ -53,7 +63,7 @@ def query(
         if text is None:
             _converse(output, target, at, kind)
         else:
-            rows = _rows(_past(output, target, at, text), text)
+            rows = _rows(_asked(output, target, at, text), text)
             _answer(output, rows, kind, file)
 
 
@@ -63,9 +73,19 @@ def _kind(output: Output, kind: str | None, file: str | None) -> str:
     return format_of(output, kind)
 
 
-def _rows(store: Any, text: str) -> pa.RecordBatchReader:
+def _rows(asked: Any, text: str) -> pa.RecordBatchReader:
     """Return what a query answers, as it is computed."""
-    return store.sql(text).to_arrow_reader(_BATCH)
+    try:
+        return asked.sql(text).to_arrow_reader(_BATCH)
+    except RuntimeError as err:
+        _raise_interrupt(err)
+        raise
+
+
+def _raise_interrupt(err: Exception) -> None:
+    """Raise what Ctrl-C does, if it is what DuckDB was stopped by."""
+    if "interrupted" in str(err).lower():
+        raise KeyboardInterrupt from err
 
 
 def _batches(rows: pa.RecordBatchReader, done: Callable[[float], None]) -> Iterator[pa.RecordBatch]:
@@ -78,16 +98,17 @@ def _batches(rows: pa.RecordBatchReader, done: Callable[[float], None]) -> Itera
         except StopIteration:
             return
         except (OSError, pa.ArrowException) as err:
+            _raise_interrupt(err)
             kind = StoreAccessError if str(err).startswith("IO Error") else ConfigurationError
             raise kind(str(err)) from err
         yield batch
         done(batch.num_rows)
 
 
-def _past(output: Output, target: Target, at: str | None, text: str) -> Any:
+def _asked(output: Output, target: Target, at: str | None, text: str) -> Any:
     """Return what a query is asked of."""
     if at is None:
-        return target.store
+        return target
     from arrowopaque.query import mentioned
 
     return store_at(output, target, at, *mentioned(text, target.files.names()))
@@ -120,12 +141,9 @@ def _converse(output: Output, target: Target, at: str | None, kind: str) -> None
     # Imported late: a query that is given needs no prompt.
     from arrowopaque.cli.prompt import Vocabulary, converse
 
-    store, files = store_at(output, target, at), target.files
-
-    def answer(text: str) -> None:
-        if at is None and isinstance(target, RootTarget):
-            # What others have committed since the last statement.
-            target.root.refresh()
-        _answer(output, _rows(store, text), kind)
-
-    converse(output, answer, Vocabulary({name: files.spec(name).names for name in files.names()}))
+    asked = target if at is None else store_at(output, target, at)
+    files = target.files
+    tables = {name: files.spec(name).names for name in files.names()}
+    views = target.views if at is None else ()
+    words = Vocabulary({**tables, **dict.fromkeys(views, ())})
+    converse(output, lambda text: _answer(output, _rows(asked, text), kind), words)

@@ -14,7 +14,7 @@ __all__ = [
     "tell_of_files",
 ]
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from arrowopaque.root import StoreRoot
 
 if TYPE_CHECKING:
     from arrowopaque.butler.opening import Repository
+    from arrowopaque.query import Relation
 
 target_argument = click.argument("place", metavar="REPO|ROOT")
 """A Butler repository (path, URI or alias), or the root of a store or an export."""
@@ -59,6 +60,16 @@ class RootTarget:
         """The data files alone, which have versions."""
         return self.root
 
+    @property
+    def views(self) -> Collection[str]:
+        """What can be asked about besides tables."""
+        return ()
+
+    def sql(self, query: str) -> Relation:
+        """Ask DuckDB about what has been committed by now."""
+        self.root.refresh()
+        return self.root.sql(query)
+
 
 @dataclass(frozen=True)
 class RepositoryTarget:
@@ -76,6 +87,19 @@ class RepositoryTarget:
     def files(self) -> StoreRoot:
         """The data files alone, which have versions."""
         return self.repository.manager.data_files()
+
+    @property
+    def views(self) -> Collection[str]:
+        """What can be asked about besides tables."""
+        from arrowopaque.butler.analytics import VIEWS
+
+        return VIEWS
+
+    def sql(self, query: str) -> Relation:
+        """Ask DuckDB about tables, and what only the registry knows."""
+        from arrowopaque.butler.analytics import sql
+
+        return sql(self.repository.butler, query)
 
 
 Target = RootTarget | RepositoryTarget
@@ -114,8 +138,8 @@ def open_target(place: str, *, writeable: bool = False) -> Iterator[Target]:
 
 
 def store_at(output: Output, target: Target, at: str | None, *names: str) -> Any:
-    """Return what answers ``sql`` and so on, at an earlier version if one is
-    asked for.
+    """Return what answers ``verify`` and so on, at an earlier version if one
+    is asked for.
 
     Parameters
     ----------

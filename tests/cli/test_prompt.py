@@ -20,7 +20,11 @@ from arrowopaque.cli.prompt import Vocabulary, converse, is_complete
 COMMAND = [sys.executable, "-c", "from arrowopaque.cli.main import main; main(prog_name='arrowopaque')"]
 """Runs ``arrowopaque`` in a process of its own."""
 
-TABLES = {"here": ("id", "name", "Two Words"), "Odd": ("id", "select")}
+TABLES: dict[str, tuple[str, ...]] = {
+    "here": ("id", "name", "Two Words"),
+    "Odd": ("id", "select"),
+    "datasets": (),
+}
 UP, CTRL_C, CTRL_D = "\x1b[A", "\x03", "\x04"
 
 Typed = Callable[[str], list[str]]
@@ -78,7 +82,7 @@ def test_errors_do_not_end_it(typed: Typed, capsys: pytest.CaptureFixture[str]) 
     err = capsys.readouterr().err
     assert "error: 'fail;' is no good\n" in err
     assert "stopped\n" in err
-    assert "error: there is no table 'nowhere'; there are here, Odd\n" in err
+    assert "error: there is no table 'nowhere'; there are here, Odd, datasets\n" in err
 
 
 def test_defects_do(typed: Typed) -> None:
@@ -91,9 +95,10 @@ def test_dropping_what_was_typed(typed: Typed) -> None:
 
 
 def test_tables_and_columns(typed: Typed, capsys: pytest.CaptureFixture[str]) -> None:
-    assert typed("\\d\r\\d here\r\r\\?\r\\q\r") == []
+    assert typed("\\d\r\\d here\r\\d datasets\r\r\\?\r\\q\r") == []
     captured = capsys.readouterr()
-    assert captured.out == "here\nOdd\nid\nname\nTwo Words\n"
+    assert captured.out.startswith("here\nOdd\ndatasets\nid\nname\nTwo Words\n")
+    assert "DESCRIBE datasets;" in captured.out
     assert captured.err.count("\\q leaves") == 2
 
 

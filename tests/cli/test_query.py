@@ -7,7 +7,9 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -172,11 +175,11 @@ def test_nothing_and_an_empty_text_differ_in_csv(run: Run, place: str) -> None:
 
 
 def test_columns_of_one_name(run: Run, place: str) -> None:
-    told = run(
-        "query", place, "SELECT a.id, b.id FROM here a JOIN here b USING (id) LIMIT 1", "--format", "csv"
-    )
-    assert told.code == 0
-    assert len(told.out.splitlines()[0].split(",")) == 2
+    both = "SELECT a.id, b.id FROM here a JOIN here b USING (id) LIMIT 1"
+    assert run("query", place, both, "--format", "csv").out.splitlines() == ['"id","id"', "0,0"]
+    told = run("query", place, both, "--json")
+    assert told.code == 2
+    assert "two columns 'id'" in told.err
 
 
 def test_sql_from_stdin(run: Run, place: str) -> None:
@@ -263,6 +266,10 @@ def test_repository(run: Run, new_repository: Callable[..., ButlerRepository], k
     told = run("query", place, count, "--json", "--at", "1")
     assert told.json[0]["n"] == 8
     assert "have no versions" in told.err
+    joined = (
+        f"SELECT run, count(*) AS n FROM datasets JOIN {RECORDS} USING (dataset_id) GROUP BY run ORDER BY run"
+    )
+    assert run("query", place, joined, "--json").json == [{"run": "one", "n": 8}, {"run": "two", "n": 8}]
     told = run("query", place, count, "--at", "2")
     assert told.code == 2
     assert "no version 2 of the data files of table" in told.err
@@ -346,6 +353,34 @@ def test_a_prompt_writes_no_files(place: str) -> None:
     assert b"give SQL" in shown
 
 
+ENDLESS = "SELECT count(*) FROM range(10000000000) a, range(10000) b WHERE a.range * b.range % 7 = 3"
+SLOW = "SELECT a.range FROM range(10000000000) a WHERE a.range < 100000 OR a.range > 9999999999"
+READY = """
+from arrowopaque import StoreRoot
+from arrowopaque.cli.main import main
+real = StoreRoot.sql
+def sql(root, query):
+    print("ready", flush=True)
+    return real(root, query)
+StoreRoot.sql = sql
+main()
+"""
+"""Says when the question is asked."""
+
+
+@pytest.mark.parametrize("sql", [ENDLESS, SLOW])
+def test_ctrl_c(place: str, sql: str) -> None:
+    command = [sys.executable, "-c", READY, "query", place, sql, "--format", "csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        stop = threading.Timer(1, process.send_signal, [signal.SIGINT])
+        stop.start()
+        assert process.stderr.read() == "stopped\n"
+    assert process.returncode == 130
+
+
 def test_a_reader_that_has_seen_enough(place: str) -> None:
     from tests.cli.test_prompt import COMMAND
 
@@ -369,5 +404,5 @@ def test_rows_are_handed_over_as_arrow(tmp_path: Path) -> None:
     assert root.sql("SELECT * FROM here ORDER BY id").to_arrow_table() == fetched.cast(
         root.sql("SELECT * FROM here").to_arrow_table().schema
     )
-    dataset = pa.dataset.InMemoryDataset(fetched)
+    dataset = ds.InMemoryDataset(fetched)
     assert dataset.count_rows() == 10
