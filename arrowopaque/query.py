@@ -8,7 +8,7 @@ query.
 
 from __future__ import annotations
 
-__all__ = ["NO_VIEWS", "Relation", "Views", "mentioned", "run"]
+__all__ = ["NO_VIEWS", "Relation", "Views", "keywords", "mentioned", "quote", "run"]
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,11 +81,20 @@ def mentioned(query: str, names: Iterable[str]) -> list[str]:
     """
     names, text = list(names), query.casefold()
     # A quote within a quoted name is doubled.
-    found = [name for name in names if name.casefold() in text or _quote(name).casefold() in text]
+    found = [name for name in names if name.casefold() in text or quote(name).casefold() in text]
     return found or names
 
 
-def run(snapshots: Mapping[str, Snapshot], query: str, views: Views = NO_VIEWS) -> Relation:
+def keywords() -> list[str]:
+    """Return the words that mean something in SQL and are no names."""
+    asked = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
+    with duckdb.connect(config=_SETTINGS) as connection:
+        return [str(word) for (word,) in connection.sql(asked).fetchall()]
+
+
+def run(
+    snapshots: Mapping[str, Snapshot], query: str, views: Views = NO_VIEWS, *, shared: bool = True
+) -> Relation:
     """Return a query's answer over one view a table.
 
     Parameters
@@ -96,6 +105,8 @@ def run(snapshots: Mapping[str, Snapshot], query: str, views: Views = NO_VIEWS) 
         A SELECT, perhaps after other statements.
     views
         More to select from.
+    shared
+        Whether others may ask of the same states.
 
     Raises
     ------
@@ -116,7 +127,8 @@ def run(snapshots: Mapping[str, Snapshot], query: str, views: Views = NO_VIEWS) 
     unread = sum(not file.was_proved for file in files.values())
     for _ in ahead(ProvedFile.prove, files.values(), min(_WORKERS, unread)):
         pass
-    database = None if views.definitions else _shared(snapshots, files)
+    is_shared = shared and not views.definitions
+    database = _shared(snapshots, files) if is_shared else None
     if database is None or not database.is_plain(query):
         database = _Database(snapshots, files, views)
     relation = database.relation(query)
@@ -213,7 +225,8 @@ def _our_errors(system: FixedFiles) -> Iterator[None]:
         raise
 
 
-def _quote(name: str) -> str:
+def quote(name: str) -> str:
+    """Return a name as SQL has it, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -248,16 +261,16 @@ def _make_view(connection: duckdb.DuckDBPyConnection, number: int, name: str, sn
     columns = ", ".join(_positional(len(names)))
     parts = [_keep(connection, f"delta_{number}", _delta(snapshot)), *_scans(connection, number, snapshot)]
     body = " UNION ALL ".join(f"SELECT {columns} FROM {part}" for part in parts)
-    connection.execute(f"CREATE VIEW main.{_quote(name)} ({', '.join(map(_quote, names))}) AS {body}")
+    connection.execute(f"CREATE VIEW main.{quote(name)} ({', '.join(map(quote, names))}) AS {body}")
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, views: Views) -> None:
     if views.definitions:
         connection.execute(f"CREATE SCHEMA {_GIVEN}")
     for name, table in views.tables.items():
-        _keep(connection, _quote(name), table, _GIVEN)
+        _keep(connection, quote(name), table, _GIVEN)
     for name, definition in views.definitions.items():
-        connection.execute(f"CREATE VIEW main.{_quote(name)} AS {definition}")
+        connection.execute(f"CREATE VIEW main.{quote(name)} AS {definition}")
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table, schema: str = _OWN) -> str:

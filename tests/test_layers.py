@@ -27,12 +27,13 @@ _LAYERS: list[dict[str, str]] = [
         "volume catalog access matches proved"
     },
     {"store": "base apply merge"},
-    {"store": "calls plan rows table records draft root rooted disjoint staging"},
+    {"store": "calls plan rows table records draft root rooted disjoint staging history"},
     {
         "maintain": "flush tiers compact vacuum findings statistics contents unique verify recover publish "
         "progress status routine",
         "": "query",
     },
+    {"": "difference"},
     {"": "root"},
     {"report": "contents health source advice figures page"},
     {
@@ -40,7 +41,10 @@ _LAYERS: list[dict[str, str]] = [
         "storage registry rooted manager bridge opening arrow_sql census analytics datastores records "
         "reporting"
     },
-    {"cli": "exits output command target verify status upkeep vacuum recover maintain report"},
+    {
+        "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain history "
+        "diff query report"
+    },
     {"cli": "main plugin"},
 ]
 LAYER_OF = {
@@ -67,6 +71,7 @@ ONLY_IN = {
     "xxhash": "format",
     "click": "cli",
     "rich": "cli",
+    "prompt_toolkit": "cli",
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
 STREAMS = {"stdout", "stderr"}

@@ -299,3 +299,15 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
             A ``duckdb.DuckDBPyRelation``.
         """
         return self._binding.sql(query)
+
+    def data_files(self) -> StoreRoot:
+        """Return the data files as they are now, for reading.
+
+        Returns
+        -------
+        root
+            What `StoreRoot` would return of the same store, without waiting
+            for it to be published. It has no recent rows, and rows that were
+            deleted recently; but it has a history.
+        """
+        return self._binding.data_files()

@@ -26,12 +26,13 @@ from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport, flush
 from arrowopaque.maintain.progress import Progress
-from arrowopaque.maintain.publish import publish_entries
+from arrowopaque.maintain.publish import described, publish_entries
 from arrowopaque.maintain.recover import Recovery, recover_table
 from arrowopaque.maintain.status import StoreStatus, TableState, status_of
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_leftovers, vacuum_table
 from arrowopaque.maintain.verify import check_published, verify_tables
 from arrowopaque.options import Options
+from arrowopaque.root import StoreRoot
 from arrowopaque.store.table import Snapshot
 from arrowopaque.store.volume import Volume
 
@@ -269,6 +270,10 @@ class RegistryBinding:
             states = {name: table.read_state(cursor, []) for name, table in tables.items()}
             views = NO_VIEWS if more is None else more.read(cursor, wanted)
         return run({name: tables[name].snapshot_of(state) for name, state in states.items()}, query, views)
+
+    def data_files(self) -> StoreRoot:
+        """Return the data files alone; see the manager."""
+        return StoreRoot.pinned(self.volume, described(self.volume, self.entries()), owned=False)
 
     def adopt(self, specs: Mapping[str, TableSpec]) -> None:
         """Register the tables of another binding."""

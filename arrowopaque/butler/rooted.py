@@ -160,3 +160,7 @@ class RootBinding:
     def sql(self, query: str) -> Relation:
         """Ask DuckDB; see the manager."""
         return self._root.sql(query)
+
+    def data_files(self) -> StoreRoot:
+        """Return the data files alone; see the manager."""
+        return StoreRoot.pinned(self._root.volume, self._root.head, owned=self._root.is_owned)

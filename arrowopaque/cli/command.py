@@ -38,7 +38,8 @@ class Command(click.Command):
         ctx.obj = Output(as_json=ctx.params.pop("as_json"))
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            # Whoever read stdout has seen enough: click ends quietly.
             raise
         except (KeyboardInterrupt, click.Abort):
             ctx.obj.say("stopped")

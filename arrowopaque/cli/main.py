@@ -9,6 +9,9 @@ import click
 from arrowopaque.cli.command import Group
 
 COMMANDS = {
+    "query": "arrowopaque.cli.query:query",
+    "history": "arrowopaque.cli.history:history",
+    "diff": "arrowopaque.cli.diff:diff",
     "status": "arrowopaque.cli.status:status",
     "maintain": "arrowopaque.cli.maintain:maintain",
     "flush": "arrowopaque.cli.upkeep:flush",

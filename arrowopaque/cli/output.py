@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Output", "bytes_text"]
+__all__ = ["Output", "bytes_text", "print_whole"]
 
 import dataclasses
 import json
@@ -28,6 +28,9 @@ from rich.progress import (
 )
 
 bytes_text = decimal
+
+_ENDLESS = 100_000
+"""More columns than any line has."""
 
 
 class Output:
@@ -59,8 +62,10 @@ class Output:
         else:
             for renderable in renderables:
                 # Lines are not broken where a path is: whoever reads it copies it.
-                is_line = isinstance(renderable, str)
-                self.stdout.print(renderable, soft_wrap=is_line, markup=not is_line)
+                if isinstance(renderable, str):
+                    self.stdout.print(renderable, soft_wrap=True, markup=False)
+                else:
+                    print_whole(self.stdout, renderable)
 
     def say(self, words: str) -> None:
         """Tell people something that is no answer."""
@@ -104,6 +109,14 @@ class Output:
         with bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.advance(task, done)
+
+
+def print_whole(console: Console, renderable: RenderableType) -> None:
+    """Print something, as wide as it is where no terminal would break it."""
+    if not console.is_terminal:
+        endless = console.options.update(max_width=_ENDLESS)
+        console.width = max(console.width, console.measure(renderable, options=endless).maximum)
+    console.print(renderable)
 
 
 def _plain(value: Any) -> Any:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["FileChain", "Outcome"]
+__all__ = ["FileChain", "Outcome", "following", "writer"]
 
 import enum
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from arrowopaque import clock
 from arrowopaque.errors import CommitUnknownError, CorruptStoreError, ObjectMissingError, StoreAccessError
 from arrowopaque.format import names
 from arrowopaque.format.document import dump, load
-from arrowopaque.format.manifest import MetaTable
+from arrowopaque.format.manifest import MetaTable, TableEntry
 from arrowopaque.objects.base import Put
 from arrowopaque.store.volume import Volume
 
@@ -154,3 +156,32 @@ class FileChain:
             f"whether commit {meta.commit} landed as {self._volume.store.uri}/{name} is not known: "
             f"read that object before trying again ({last})"
         ) from last
+
+
+def following(
+    head: MetaTable,
+    commit: str,
+    tables: dict[str, TableEntry],
+    receipts: Sequence[str],
+    fence: datetime | None,
+) -> MetaTable:
+    """Return the link after ``head``."""
+    version = head.version + 1
+    return MetaTable(
+        store=head.store,
+        version=version,
+        parent=head.version,
+        commit=commit,
+        created=clock.now(),
+        writer=writer(),
+        floor=head.floor if fence is None else version,
+        swept=head.swept if fence is None else max(fence, head.swept or fence),
+        receipts=tuple(receipts),
+        taken=head.version if head.receipts else head.taken,
+        tables=tables,
+    )
+
+
+def writer() -> str:
+    """Return who commits, as it is stored."""
+    return socket.gethostname()

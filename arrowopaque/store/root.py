@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Root"]
 
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -25,7 +24,7 @@ from arrowopaque.format.names import table_folder
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.opening import open_store
 from arrowopaque.options import Options
-from arrowopaque.store.catalog import FileChain, Outcome
+from arrowopaque.store.catalog import FileChain, Outcome, following, writer
 from arrowopaque.store.draft import TableDraft
 from arrowopaque.store.volume import Volume, create_volume, open_volume, publish, read_marker
 
@@ -37,6 +36,8 @@ Tables = dict[str, TableEntry]
 
 class Root:
     """The transactions of a store; see `arrowopaque.StoreRoot`."""
+
+    _is_pinned = False
 
     def __init__(self, uri: str, writeable: bool = True, *, options: Options | None = None) -> None:
         store = open_store(str(uri), writeable=writeable)
@@ -59,6 +60,15 @@ class Root:
         self._drafts: dict[str, TableDraft] | None = None
         self._nested = False
 
+    @classmethod
+    def pinned(cls, volume: Volume, head: MetaTable, *, owned: bool) -> Self:
+        """Return a store at one moment, for reading; it stays there."""
+        root = object.__new__(cls)
+        root._volume, root._chain, root._head = volume, FileChain(volume), head
+        root._owned, root._writeable, root._is_pinned = owned, False, True
+        root._drafts, root._nested = None, False
+        return root
+
     def _is_unbegun(self) -> bool:
         """Return whether the store was made just now, or by a client that
         died before it put the first link.
@@ -74,7 +84,7 @@ class Root:
             parent=None,
             commit=clock.new_id(),
             created=clock.now(),
-            writer=_writer(),
+            writer=writer(),
         )
         self._chain.append(first)
 
@@ -135,6 +145,8 @@ class Root:
         self._head = self._newest(self._head)
 
     def _newest(self, hint: MetaTable | None) -> MetaTable:
+        if self._is_pinned:
+            return self._head
         if self._owned:
             return self._chain.head(hint)
         published = self._chain.published()
@@ -343,7 +355,7 @@ class Root:
                     restage()
                     staged_at = head.version
                 tables = build(head, commit)
-                meta = _following(head, commit, tables, receipts(), fence)
+                meta = following(head, commit, tables, receipts(), fence)
                 if self._chain.append(meta) is Outcome.COMMITTED:
                     return self._landed(meta)
             # An attempt beside others' makes those slower, and is likely to be lost too.
@@ -368,27 +380,3 @@ class Root:
         with suppress(StoreAccessError):
             publish(self._volume, meta)
         return meta
-
-
-def _following(
-    head: MetaTable, commit: str, tables: Tables, receipts: Sequence[str], fence: datetime | None
-) -> MetaTable:
-    """Return the link after ``head``."""
-    version = head.version + 1
-    return MetaTable(
-        store=head.store,
-        version=version,
-        parent=head.version,
-        commit=commit,
-        created=clock.now(),
-        writer=_writer(),
-        floor=head.floor if fence is None else version,
-        swept=head.swept if fence is None else max(fence, head.swept or fence),
-        receipts=tuple(receipts),
-        taken=head.version if head.receipts else head.taken,
-        tables=tables,
-    )
-
-
-def _writer() -> str:
-    return socket.gethostname()

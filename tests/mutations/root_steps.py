@@ -53,7 +53,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a rebase keeps its commit id",
-        "store/root.py",
+        "store/catalog.py",
         "        commit=commit,\n        created",
         "        commit=clock.new_id(),\n        created",
         (f"{_COMMITS}::test_rebase_keeps_its_commit_id_and_its_files",),
@@ -142,7 +142,7 @@ MUTATIONS = (
     ),
     Mutation(
         "every later link carries the floor",
-        "store/root.py",
+        "store/catalog.py",
         "floor=head.floor if fence is None else version,",
         "floor=0 if fence is None else version,",
         (f"{_ROOT}::test_11_writer_stalls_while_vacuum_runs",),

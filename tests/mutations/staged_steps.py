@@ -18,14 +18,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a link lists the receipts that it has taken",
-        "store/root.py",
+        "store/catalog.py",
         "        receipts=tuple(receipts),\n",
         "",
         (f"{_STAGED}::test_receipts_are_taken_once",),
     ),
     Mutation(
         "later links name the last that took receipts",
-        "store/root.py",
+        "store/catalog.py",
         "taken=head.version if head.receipts else head.taken",
         "taken=head.version if head.receipts else 0",
         (f"{_STAGED}::test_receipts_are_taken_once",),
@@ -46,14 +46,14 @@ MUTATIONS = (
     ),
     Mutation(
         "what a vacuum may be deleting is told by its age",
-        "store/root.py",
+        "store/catalog.py",
         "else max(fence, head.swept or fence)",
         "else fence",
         (f"{_STAGED}::test_vacuum_that_takes_more_than_one_after_it",),
     ),
     Mutation(
         "later links remember how far vacuums went",
-        "store/root.py",
+        "store/catalog.py",
         "swept=head.swept if fence is None else",
         "swept=None if fence is None else",
         (f"{_STAGED}::test_vacuum_spares_what_is_within_the_retention",),

@@ -1,0 +1,149 @@
+"""``query``: SQL over the tables."""
+
+from __future__ import annotations
+
+__all__ = ["query"]
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import click
+import pyarrow as pa
+from rich.console import Console
+
+from arrowopaque.cli.command import Command, pass_output
+from arrowopaque.cli.formats import BINARY, FORMATS, file_to_write, format_of, show_rows, write_rows
+from arrowopaque.cli.output import Output
+from arrowopaque.cli.target import Target, at_option, open_target, store_at, target_argument
+from arrowopaque.errors import ConfigurationError, StoreAccessError
+
+_BATCH = 65_536
+"""Rows that are held at once."""
+
+
+FIELDS = {
+    "[].COLUMN": "an array of rows, each an object on a line of its own; what JSON has not is text, "
+    "bytes are hexadecimal, NaN and infinity are null",
+}
+
+
+@click.command(cls=Command, json_fields=FIELDS)
+@target_argument
+@click.argument("sql", required=False)
+@at_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    help="How to write the rows; --json is the same as --format json.  [default: table]",
+)
+@click.option("-o", "--output", "file", metavar="FILE", help="Write the rows to a file, not to stdout.")
+@pass_output
+def query(
+    output: Output, place: str, sql: str | None, at: str | None, kind: str | None, file: str | None
+) -> None:
+    """Ask the tables something in SQL, as DuckDB has it.
+
+    SQL is a SELECT over one view a table, and in a repository also over
+    datasets, dataset_types, collections, collection_members,
+    dataset_locations and trash; "-" reads it from stdin. Without it a prompt
+    takes statements, each ended by ";". An arrow file is one of Arrow IPC,
+    or Feather 2. UUIDs are text unless the SQL begins with "SET
+    arrow_lossless_conversion = true;".
+    """
+    kind = _kind(output, kind, file)
+    text = sys.stdin.read() if sql == "-" else sql
+    if text is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError('no SQL: give a SELECT, or "-" to read it from stdin.')
+    if text is None and (file is not None or kind in BINARY):
+        raise click.UsageError("a prompt answers at the terminal: give SQL to write a file.")
+    with open_target(place) as target:
+        if text is None:
+            _converse(output, target, at, kind)
+        else:
+            rows = _rows(_asked(output, target, at, text), text)
+            _answer(output, rows, kind, file)
+
+
+def _kind(output: Output, kind: str | None, file: str | None) -> str:
+    if kind in BINARY and file is None and sys.stdout.isatty():
+        raise click.UsageError(f"{kind} is not for terminals: give -o FILE, or redirect stdout.")
+    return format_of(output, kind)
+
+
+def _rows(asked: Any, text: str) -> pa.RecordBatchReader:
+    """Return what a query answers, as it is computed."""
+    try:
+        return asked.sql(text).to_arrow_reader(_BATCH)
+    except RuntimeError as err:
+        _raise_interrupt(err)
+        raise
+
+
+def _raise_interrupt(err: Exception) -> None:
+    """Raise what Ctrl-C does, if it is what DuckDB was stopped by."""
+    if "interrupted" in str(err).lower():
+        raise KeyboardInterrupt from err
+
+
+def _batches(rows: pa.RecordBatchReader, done: Callable[[float], None]) -> Iterator[pa.RecordBatch]:
+    """Yield an answer; what fails on the way is DuckDB's, though Arrow
+    raises it.
+    """
+    while True:
+        try:
+            batch = rows.read_next_batch()
+        except StopIteration:
+            return
+        except (OSError, pa.ArrowException) as err:
+            _raise_interrupt(err)
+            kind = StoreAccessError if str(err).startswith("IO Error") else ConfigurationError
+            raise kind(str(err)) from err
+        yield batch
+        done(batch.num_rows)
+
+
+def _asked(output: Output, target: Target, at: str | None, text: str) -> Any:
+    """Return what a query is asked of."""
+    if at is None:
+        return target
+    from arrowopaque.query import mentioned
+
+    return store_at(output, target, at, *mentioned(text, target.files.names()))
+
+
+def _answer(output: Output, rows: pa.RecordBatchReader, kind: str, file: str | None = None) -> None:
+    if file is not None:
+        with file_to_write(file) as stream, output.progress("rows", None) as done:
+            _write(output, rows.schema, _batches(rows, done), kind, stream)
+        return
+    batches = _batches(rows, lambda _: None)
+    if kind == "table":
+        output.say(show_rows(output.stdout, rows.schema, batches))
+    else:
+        write_rows(kind, rows.schema, batches, sys.stdout.buffer)
+
+
+def _write(
+    output: Output, schema: pa.Schema, batches: Iterator[pa.RecordBatch], kind: str, stream: BinaryIO
+) -> None:
+    if kind != "table":
+        write_rows(kind, schema, batches, stream)
+        return
+    text = io.TextIOWrapper(stream, "utf-8")
+    output.say(show_rows(Console(file=text), schema, batches))
+    text.detach()
+
+
+def _converse(output: Output, target: Target, at: str | None, kind: str) -> None:
+    # Imported late: a query that is given needs no prompt.
+    from arrowopaque.cli.prompt import Vocabulary, converse
+
+    asked = target if at is None else store_at(output, target, at)
+    files = target.files
+    tables = {name: files.spec(name).names for name in files.names()}
+    views = target.views if at is None else ()
+    words = Vocabulary({**tables, **dict.fromkeys(views, ())})
+    converse(output, lambda text: _answer(output, _rows(asked, text), kind), words)
