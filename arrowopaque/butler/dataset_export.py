@@ -61,7 +61,7 @@ class DatasetPages:
         return TableSync(self._root, DATASETS, {"dataset_type": dataset_type}, self.done[DATASETS])
 
     def add(self, sync: TableSync, refs: Sequence[DatasetRef]) -> None:
-        """Write one page."""
+        """Write one page, of one dataset type."""
         ids = [ref.id for ref in refs]
         with self._root.transaction():
             sync.add(self._rows(refs))
@@ -72,15 +72,20 @@ class DatasetPages:
                 self._settle(table, rows, ids)
 
     def _rows(self, refs: Sequence[DatasetRef]) -> pa.Table:
-        mappings = [ref.dataId.mapping for ref in refs]
-        columns = {
+        columns: dict[str, Any] = {
             "dataset_id": [ref.id.bytes for ref in refs],
             "dataset_type": [ref.datasetType.name for ref in refs],
             "run": [ref.run for ref in refs],
             "data_id": [json.dumps(dict(ref.dataId.required), sort_keys=True) for ref in refs],
         }
-        for name in self._spec.names[len(columns) :]:
-            columns[name] = [mapping.get(name) for mapping in mappings]
+        # All are of one type, so that they have the same dimensions.
+        there = {name for ref in refs[:1] for name in ref.dataId.dimensions.names}
+        for column in self._spec.columns[len(columns) :]:
+            name = column.name
+            if name in there:
+                columns[name] = [ref.dataId[name] for ref in refs]
+            else:
+                columns[name] = pa.nulls(len(refs), column.arrow_type)
         return pa.table(columns, schema=self._spec.arrow_schema)
 
     def _records(self, table: str, datastore: FileDatastore, ids: Sequence[uuid.UUID]) -> pa.Table:

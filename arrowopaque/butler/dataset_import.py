@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, DatasetType, DimensionGroup
 from lsst.daf.butler.datastores.fileDatastore import FileDatastore
@@ -51,14 +52,14 @@ class _Store:
         self.records = found
         self.datastore = datastore
         self.source_name: str = source["name"]
-        self.source_root = ResourcePath(source["root"], forceDirectory=True)
+        self._source_root = ResourcePath(source["root"], forceDirectory=True).geturl()
 
     def direct(self, path: str) -> str:
         """Return a record's path as a URI of where the artifact was."""
         if is_elsewhere(path):
             return path
         artifact, hash_, part = path.partition("#")
-        return self.source_root.join(artifact).geturl() + hash_ + part
+        return self._source_root + quote(artifact) + hash_ + part
 
 
 class DatasetImport:

@@ -171,7 +171,12 @@ def artifact_object(datastore: str, path: str) -> str:
     CorruptStoreError
         The path leaves the datastore's root or is malformed.
     """
-    return check_path(f"{_ARTIFACTS}/{encode_table(datastore)}/{quote(path)}")
+    return check_path(f"{_artifact_folder(datastore)}/{quote(path)}")
+
+
+@lru_cache
+def _artifact_folder(datastore: str) -> str:
+    return f"{_ARTIFACTS}/{encode_table(datastore)}"
 
 
 def probe_object(id: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = ["Synced", "TableSync"]
 
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arrowopaque.format.spec import ColumnKind
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.records import Records
 
@@ -71,7 +73,7 @@ class TableSync:
 
     def _changed(self, rows: pa.Table) -> pa.Table:
         """Return the rows that the table does not have, or not like this."""
-        around = {name: _values(rows.column(name)) for name in self._key}
+        around = {name: self._values(rows.column(name), name) for name in self._key}
         stored = self._plain(self._records.fetch_arrow(**around))
         if not stored.num_rows:
             return rows
@@ -84,6 +86,13 @@ class TableSync:
             same = pc.and_(same, _same(ours.column(name), others.column(name)))
         unchanged = pc.is_in(mine[_HERE], value_set=pairs[_HERE].filter(same).combine_chunks())
         return rows.filter(pc.invert(unchanged))
+
+    def _values(self, column: pa.ChunkedArray, name: str) -> list[Any]:
+        found: list[Any] = column.unique().to_pylist()
+        if self.root.spec(self.name).by_name[name].kind is ColumnKind.UUID:
+            # Those are looked up together.
+            return [uuid.UUID(bytes=value) for value in found]
+        return found
 
     def _plain(self, rows: pa.Table) -> pa.Table:
         """Return rows of the store with UUIDs as bytes, which can be compared."""
@@ -106,11 +115,6 @@ class TableSync:
             self._records.delete(self._key, *batch.to_pylist())
         self.done.removed += gone.num_rows
         return gone
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    found: list[Any] = column.unique().to_pylist()
-    return found
 
 
 def _numbered(rows: pa.Table, name: str) -> pa.Table:
