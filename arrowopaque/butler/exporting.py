@@ -51,7 +51,7 @@ class ExportReport:
 
     uri: str
     datasets: int = 0
-    """Datasets that the export holds now, or did when this began."""
+    """Datasets that the export holds now."""
     bytes_copied: int = 0
     """Bytes of artifacts."""
     tables: dict[str, Synced] = field(default_factory=dict)
@@ -189,7 +189,6 @@ class _Export:
             if self._taken is not None:
                 self._taken.note(refs)
             self._pages.add(sync, refs)
-            self._report.datasets += len(refs)
             self._advance(len(refs))
         self._pages.finish_type(sync)
 
@@ -254,9 +253,9 @@ class _Export:
     def _finish(self) -> None:
         for table, done in self._pages.done.items():
             self._report.add(table, done)
-        if self._description.with_files:
-            tables = {datastore.name: table for table, datastore in self._pages.datastores.items()}
-            self._report.add(ARTIFACTS, remove_orphans(self._root, tables))
+        tables = {datastore.name: table for table, datastore in self._pages.datastores.items()}
+        self._report.add(ARTIFACTS, remove_orphans(self._root, tables))
+        self._report.datasets = self._root.sql(f"SELECT count(*) FROM {DATASETS}").fetchall()[0][0]
         self._report.bytes_copied = self._pages.bytes_copied
         self._root.compact()
         describe(self._root, replace(self._description, is_complete=True))

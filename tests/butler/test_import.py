@@ -17,7 +17,8 @@ from arrowopaque.butler.dataset_import import Files
 from arrowopaque.butler.exporting import export_repository
 from arrowopaque.butler.importing import import_repository
 from tests.support.answers import YEARS, answers
-from tests.support.butlers import ButlerRepository, content, manager_of
+from tests.support.butlers import ButlerRepository, butler_config, content, manager_of
+from tests.support.subjects import KINDS, Site
 
 NewRepository = Callable[..., ButlerRepository]
 
@@ -101,6 +102,23 @@ def test_into_another_manager(exported: str, place: str, tmp_path: Path, expecte
     assert_answers(place, expected)
     with Butler.from_config(place, writeable=False) as butler:
         assert manager_of(butler).extensionName().endswith("ByNameOpaqueTableStorageManager")
+
+
+def test_into_postgres(
+    exported: str,
+    place: str,
+    tmp_path: Path,
+    butler_database: str,
+    expected: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = butler_config(
+        KINDS["arrow-postgres-local"], Site(tmp_path, postgres=butler_database), "imported"
+    )
+    config.dumpToUri(str(tmp_path / "seed.yaml"))
+    monkeypatch.setenv("ARROWOPAQUE_ROOT", str(tmp_path / "opaque"))
+    import_repository(exported, place, config=str(tmp_path / "seed.yaml"))
+    assert_answers(place, expected)
 
 
 def test_interrupted_and_resumed(
