@@ -35,15 +35,17 @@ _LAYERS: list[dict[str, str]] = [
     },
     {"": "difference"},
     {"": "root"},
+    {"transfer": "tables sync description artifacts"},
     {"report": "contents health source advice figures page"},
     {
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
         "storage registry rooted manager bridge opening arrow_sql census analytics datastores records "
-        "reporting"
+        "reporting host_repository elements choosing dimension_export dataset_export exporting dataset_import "
+        "importing"
     },
     {
         "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain history "
-        "diff query report"
+        "diff query report transfer"
     },
     {"cli": "main plugin"},
 ]

@@ -2,7 +2,7 @@
 
 ``Database`` has no public way to a connection. The hot path needs the driver's
 cursor (ten times cheaper than a SQLAlchemy statement), so this module, and no
-other, touches ``_transaction``, ``_session_connection``, ``_engine``,
+other but `host_repository`, touches ``_transaction``, ``_session_connection``, ``_engine``,
 ``_metadata`` and a Butler's ``_registry``; tests pin them over the releases.
 """
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "verify": "arrowopaque.cli.verify:verify",
     "recover": "arrowopaque.cli.recover:recover",
     "report": "arrowopaque.cli.report:report",
+    "export": "arrowopaque.cli.transfer:export",
+    "import": "arrowopaque.cli.transfer:import_",
 }
 """Where each command is, in the order in which people are told of them."""
 

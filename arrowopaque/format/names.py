@@ -8,6 +8,7 @@ __all__ = [
     "PUBLISHED",
     "Kind",
     "Name",
+    "artifact_object",
     "chain_manifest",
     "check_path",
     "data_file",
@@ -26,7 +27,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from arrowopaque.errors import ConfigurationError, CorruptStoreError
 
@@ -34,6 +35,7 @@ MARKER = "arrowopaque.json"
 PUBLISHED = "manifest.json"
 
 _TABLES = "tables"
+_ARTIFACTS = "artifacts"
 CHAIN = "manifests"
 """The folder of the chain, and of each table's manifests below its own."""
 _MANIFESTS = CHAIN
@@ -157,6 +159,24 @@ def index_file(table: str, partition: int, id: str, index: int) -> str:
 def deletion_vector(table: str, partition: int, id: str) -> str:
     """Return the name of a deletion vector."""
     return f"{_partition_folder(table, partition)}/{id}.dv"
+
+
+def artifact_object(datastore: str, path: str) -> str:
+    """Return the name of the copy of a datastore's artifact in an export.
+
+    It parses as nothing: no maintenance of the store touches it.
+
+    Raises
+    ------
+    CorruptStoreError
+        The path leaves the datastore's root or is malformed.
+    """
+    return check_path(f"{_artifact_folder(datastore)}/{quote(path)}")
+
+
+@lru_cache
+def _artifact_folder(datastore: str) -> str:
+    return f"{_ARTIFACTS}/{encode_table(datastore)}"
 
 
 def probe_object(id: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lsst.daf.butler import Butler, Config
 
-from tests.support.butlers import ButlerRepository, open_butlers
+from tests.support.answers import load_registry
+from tests.support.butlers import SEED, ButlerRepository, open_butlers
 from tests.support.postgres import PostgresServer
 from tests.support.subjects import KINDS, Kind, Placement, Site
 
@@ -104,3 +107,21 @@ def repository(
     kind, placement = request.param
     with open_butlers(placement):
         yield new_repository(kind, placement)
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the host's test data; copy it to write to it."""
+    place = tmp_path_factory.mktemp("loaded")
+    Butler.makeRepo(str(place), config=Config(SEED))
+    with Butler.from_config(str(place), writeable=True) as butler:
+        load_registry(butler)
+    return place
+
+
+@pytest.fixture
+def registry(loaded: Path, tmp_path: Path) -> Iterator[Butler]:
+    """A writeable repository with the host's test data."""
+    shutil.copytree(loaded, tmp_path / "registry")
+    with Butler.from_config(str(tmp_path / "registry"), writeable=True) as butler:
+        yield butler

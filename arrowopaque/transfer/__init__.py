@@ -1,0 +1,1 @@
+"""Exports: a store that holds what a repository's registry knows."""
