@@ -44,8 +44,8 @@ _LAYERS: list[dict[str, str]] = [
         "importing"
     },
     {
-        "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain history "
-        "diff query report transfer"
+        "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain "
+        "history diff query report transfer"
     },
     {"cli": "main plugin"},
 ]

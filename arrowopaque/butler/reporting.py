@@ -16,7 +16,7 @@ from arrowopaque.report.source import Source
 def of_repository(repository: Repository) -> Source:
     """Return an open repository as what a report is made from."""
     manager = repository.manager
-    binding = manager.binding
+    binding = manager._binding
     assert isinstance(binding, RegistryBinding), "the manager of a Butler is bound to its database"
     return Source(
         repository.place,
