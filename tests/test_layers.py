@@ -40,8 +40,8 @@ _LAYERS: list[dict[str, str]] = [
         "storage registry rooted manager bridge opening arrow_sql census analytics datastores records"
     },
     {
-        "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain history "
-        "diff query"
+        "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain "
+        "history diff query"
     },
     {"cli": "main plugin"},
 ]
