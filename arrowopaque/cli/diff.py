@@ -29,17 +29,18 @@ FIELDS = {
     "tables.TABLE.removed": "rows whose key is in V1 alone",
     "tables.TABLE.changed": "rows whose key is in both, with another value",
     "tables.TABLE.rows[].change": "added, removed, or how a changed row was before and after",
-    "tables.TABLE.rows[].row": "its values by column",
+    "tables.TABLE.rows[].row.COLUMN": "its values",
 }
 
 
 @click.command(cls=Command, json_fields=FIELDS)
 @target_argument
 @click.argument("versions", metavar="V1 V2", nargs=2)
-@click.option("--table", help="Compare this table alone.")
+@click.option("--table", metavar="TABLE", help="Compare this table alone.")
 @click.option(
     "--rows",
     type=click.IntRange(min=0),
+    metavar="N",
     help="Show so many of the rows that differ, at most, of each table.  [default: 0; with csv all]",
 )
 @click.option(

@@ -19,7 +19,7 @@ from arrowopaque.cli.target import at_option, open_target, target_argument
 from arrowopaque.store.history import TableChange, Version
 
 FIELDS = {
-    "versions[].version": "of the root; in a repository, of the data files of its only table",
+    "versions[].version": "of the root; in a repository, of the data files of the table that it changed",
     "versions[].created": "when it was committed, by the clock of the host that did",
     "versions[].commit": "the commit's id",
     "versions[].writer": "that host; null in a repository, which does not record it",
@@ -39,10 +39,11 @@ FIELDS = {
 
 @click.command(cls=Command, json_fields=FIELDS)
 @target_argument
-@click.argument("table", required=False)
+@click.argument("table", required=False, metavar="[TABLE]")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
+    metavar="N",
     default=20,
     show_default=True,
     help="The most versions to show.",

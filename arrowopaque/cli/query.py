@@ -31,7 +31,7 @@ FIELDS = {
 
 @click.command(cls=Command, json_fields=FIELDS)
 @target_argument
-@click.argument("sql", required=False)
+@click.argument("sql", required=False, metavar="[SQL]")
 @at_option
 @click.option(
     "--format",

@@ -10,6 +10,7 @@ import pytest
 
 from arrowopaque import StoreRoot
 from tests.cli.conftest import Run
+from tests.cli.documented import assert_documented
 from tests.support import specs
 from tests.support.butlers import RECORDS, ButlerRepository, manager_of
 
@@ -44,6 +45,7 @@ def test_json(run: Run, changed: str, how: list[str]) -> None:
     told = run("diff", changed, "4", "7", *how)
     assert told.code == 1
     counts = {"added": 1, "removed": 1, "changed": 1, "rows": []}
+    assert_documented("diff", told.json)
     assert told.json == {"tables": {"empty": {**dict.fromkeys(counts, 0), "rows": []}, "here": counts}}
 
 

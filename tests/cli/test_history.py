@@ -8,6 +8,7 @@ import pytest
 
 from arrowopaque import StoreRoot
 from tests.cli.conftest import Run
+from tests.cli.documented import assert_documented
 from tests.support.butlers import RECORDS, ButlerRepository, manager_of
 
 KINDS = pytest.mark.parametrize("kind", ["arrow-sqlite-local", "arrow-postgres-local"])
@@ -29,6 +30,7 @@ def test_json(run: Run, place: str) -> None:
     root.table("here").delete(["id"], {"id": 5})
     root.compact(full=True)
     found = run("history", place, "--json").json
+    assert_documented("history", found)
     assert found["older"] == "none"
     assert [version["version"] for version in found["versions"]] == [6, 5, 4, 3, 2, 1]
     newest = found["versions"][0]

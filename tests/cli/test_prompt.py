@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +15,6 @@ from prompt_toolkit.output import DummyOutput
 from arrowopaque import ConfigurationError
 from arrowopaque.cli.output import Output
 from arrowopaque.cli.prompt import Vocabulary, converse, is_complete
-
-COMMAND = [sys.executable, "-c", "from arrowopaque.cli.main import main; main(prog_name='arrowopaque')"]
-"""Runs ``arrowopaque`` in a process of its own."""
 
 TABLES: dict[str, tuple[str, ...]] = {
     "here": ("id", "name", "Two Words"),

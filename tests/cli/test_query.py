@@ -27,6 +27,7 @@ from arrowopaque.butler.ddl import from_lsst
 from arrowopaque.cli import formats
 from arrowopaque.cli.main import main
 from tests.cli.conftest import Run
+from tests.cli.places import COMMAND
 from tests.support import specs
 from tests.support.butlers import RECORDS, ButlerRepository, manager_of
 
@@ -305,8 +306,6 @@ def at_terminal(*arguments: str, typed: Sequence[tuple[bytes, bytes]] = ()) -> t
     typed
         What is typed, each after something that was shown since the last.
     """
-    from tests.cli.test_prompt import COMMAND
-
     ours, theirs = pty.openpty()
     shown, since, left = b"", b"", list(typed)
     with subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs) as process:
@@ -382,8 +381,6 @@ def test_ctrl_c(place: str, sql: str) -> None:
 
 
 def test_a_reader_that_has_seen_enough(place: str) -> None:
-    from tests.cli.test_prompt import COMMAND
-
     command = [*COMMAND, "query", place, MANY, "--format", "csv"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
