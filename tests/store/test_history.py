@@ -102,6 +102,18 @@ def test_of_one_table(root: StoreRoot) -> None:
         root.history("nowhere")
 
 
+def test_on_an_object_store(s3_bucket: str) -> None:
+    root = StoreRoot(f"s3://{s3_bucket}/root")
+    root.register("here", from_lsst("here", specs.standard()))
+    for id in range(20):
+        root.table("here").insert(specs.row(id))
+    assert [version.version for version in root.history()] == list(range(22, 0, -1))
+    # One that is not read to its end leaves nothing behind.
+    assert next(iter(root.history("here"))).version == 22
+    assert ids(root.at(12)) == list(range(10))
+    assert root.diff(12, 22)["here"].counts().added == 10
+
+
 def test_it_is_lazy(root: StoreRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     real = FileChain.read
