@@ -13,9 +13,7 @@ from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.report.contents import Ask
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.volume import Volume
-
-DATASETS = "datasets"
-"""The relation that says of which dataset type and run a dataset is."""
+from arrowopaque.transfer.tables import DATASETS
 
 _COLUMNS = {"dataset_id", "dataset_type", "run"}
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from arrowopaque.cli.report import FIELDS
 from tests.cli.conftest import Run
+from tests.cli.documented import paths_of
+from tests.report.stores import large
 from tests.support.butlers import RECORDS, ButlerRepository, manager_of
 from tests.support.subjects import KINDS, Placement, Site
 
@@ -81,6 +84,23 @@ def test_repository(run: Run, repository: ButlerRepository, tmp_path: Path) -> N
     told = run("report", place, "-o", str(tmp_path / "out.html"))
     assert told.code == 0
     assert re.fullmatch(r"(\d+ warnings?, )?\d+ notes?\n", told.err)
+
+
+def test_fields_are_documented(run: Run, place: str) -> None:
+    """All that there can be are, and nothing else."""
+    documented = set(FIELDS)
+    assert set(paths_of(run("report", place, "--json").json)) <= documented
+    assert set(paths_of(large().to_json())) == documented - {"contents"}
+
+
+def test_export(run: Run, repository: ButlerRepository, tmp_path: Path) -> None:
+    """It says of which dataset type and run its datasets are."""
+    assert run("export", str(repository.root), str(tmp_path / "export")).code == 0
+    figures = run("report", str(tmp_path / "export"), "--json").json
+    assert figures["has_datasets"]
+    groupings = {grouping["by"]: grouping["groups"] for grouping in figures["contents"]["groupings"]}
+    assert {group["name"]: group["files"] for group in groupings["run"]} == {"one": 3, "two": 2}
+    assert figures["contents"]["strangers"] == 0
 
 
 def test_root_of_a_repository(run: Run, repository: ButlerRepository) -> None:
