@@ -100,7 +100,8 @@ def _exported(report: ExportReport) -> list[Table | str]:
         if done.written or done.removed:
             table.add_row(name, f"{done.written:,}", f"{done.removed:,}")
     copied = f", {bytes_text(report.bytes_copied)} of artifacts copied" if report.bytes_copied else ""
-    return [table, f"{report.datasets:,} datasets are in {report.uri}{copied}"]
+    changes: Table | str = table if table.row_count else "nothing has changed"
+    return [changes, f"{report.datasets:,} datasets are in {report.uri}{copied}"]
 
 
 @click.command("import", cls=Command, json_fields=_IMPORT_FIELDS)

@@ -43,6 +43,7 @@ def test_there_and_back(run: Run, repo: str, tmp_path: Path) -> None:
     assert "file_datastore_records" in told.out
     assert told.err == ""
     assert run("verify", dest).code == 0
+    assert run("export", repo, dest, "--files").out.startswith("nothing has changed\n8 datasets are in")
     told = run("import", dest, place)
     assert told.code == 0
     assert "8 datasets of 1 types" in told.out
