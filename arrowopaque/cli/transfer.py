@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from arrowopaque.cli.command import Command, pass_output
+from arrowopaque.cli.command import Command, dry_run_option, pass_output
 from arrowopaque.cli.output import Output, bytes_text
 from arrowopaque.root import StoreRoot
 from arrowopaque.transfer.tables import DATASETS
@@ -19,7 +19,30 @@ if TYPE_CHECKING:
     from arrowopaque.butler.importing import ImportReport
 
 
-@click.command(cls=Command)
+_EXPORT_FIELDS = {
+    "uri": "the export",
+    "datasets": "datasets that it holds now",
+    "bytes_copied": "bytes of artifacts that were copied",
+    "tables.TABLE.written": "rows that were new or changed",
+    "tables.TABLE.removed": "rows that were gone, or are not selected any more",
+    "dataset_types[].name": "with `--dry-run`, which has nothing else: a dataset type",
+    "dataset_types[].datasets": "its datasets, each counted in every collection that leads to it",
+}
+
+_IMPORT_FIELDS = {
+    "repository": "the repository",
+    "created": "whether it was made",
+    "dataset_types": "dataset types of the export",
+    "collections": "collections of the export",
+    "dimension_records": "dimension records of the export",
+    "datasets": "datasets of the export, those that were there already among them",
+    "records": "datastore records that were added",
+    "files": "artifacts that were copied",
+    "bytes_copied": "their bytes",
+}
+
+
+@click.command(cls=Command, json_fields=_EXPORT_FIELDS)
 @click.argument("repo", metavar="REPO")
 @click.argument("dest", metavar="DEST")
 @click.option(
@@ -28,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--dataset-types", multiple=True, metavar="PATTERN", help="Only these; repeat.")
 @click.option("--where", default="", metavar="EXPRESSION", help="Only datasets whose dimensions satisfy it.")
 @click.option("--files", is_flag=True, help="Copy artifacts too, with their digests.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be exported.")
+@dry_run_option
 @pass_output
 def export(
     output: Output,
@@ -56,7 +79,8 @@ def export(
     with open_butler(repo) as butler:
         counts = count_datasets(butler, choose(butler, selection))
         if dry_run:
-            output.show({"datasets": counts}, _counted(counts))
+            planned = [{"name": name, "datasets": count} for name, count in counts.items()]
+            output.show({"dataset_types": planned}, _counted(counts))
             return
         with output.progress("datasets", sum(counts.values())) as advance:
             report = export_repository(butler, dest, selection, with_files=files, advance=advance)
@@ -76,10 +100,11 @@ def _exported(report: ExportReport) -> list[Table | str]:
         if done.written or done.removed:
             table.add_row(name, f"{done.written:,}", f"{done.removed:,}")
     copied = f", {bytes_text(report.bytes_copied)} of artifacts copied" if report.bytes_copied else ""
-    return [table, f"{report.datasets:,} datasets are in {report.uri}{copied}"]
+    changes: Table | str = table if table.row_count else "nothing has changed"
+    return [changes, f"{report.datasets:,} datasets are in {report.uri}{copied}"]
 
 
-@click.command("import", cls=Command)
+@click.command("import", cls=Command, json_fields=_IMPORT_FIELDS)
 @click.argument("source", metavar="SRC")
 @click.argument("repo", metavar="REPO")
 @click.option("--config", metavar="FILE", help="Configuration of a new repository, instead of ours.")

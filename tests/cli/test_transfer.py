@@ -8,6 +8,7 @@ import pytest
 from lsst.daf.butler import Butler, Config
 
 from tests.cli.conftest import Run
+from tests.cli.documented import assert_documented
 from tests.support.butlers import SEED, content, make_inputs
 
 WHERE = "instrument = 'Cam' AND detector < 2"
@@ -42,6 +43,7 @@ def test_there_and_back(run: Run, repo: str, tmp_path: Path) -> None:
     assert "file_datastore_records" in told.out
     assert told.err == ""
     assert run("verify", dest).code == 0
+    assert run("export", repo, dest, "--files").out.startswith("nothing has changed\n8 datasets are in")
     told = run("import", dest, place)
     assert told.code == 0
     assert "8 datasets of 1 types" in told.out
@@ -51,10 +53,12 @@ def test_there_and_back(run: Run, repo: str, tmp_path: Path) -> None:
 def test_for_programs(run: Run, repo: str, tmp_path: Path) -> None:
     dest, place = str(tmp_path / "export"), str(tmp_path / "imported")
     exported = run("export", repo, dest, "--json", "--collections", "one", "--where", WHERE).json
+    assert_documented("export", exported)
     assert exported["datasets"] == 2
     assert exported["tables"]["datasets"] == {"written": 2, "removed": 0}
     assert exported["tables"]["collections"] == {"written": 1, "removed": 0}
     imported = run("import", dest, place, "--json", "--files", "direct").json
+    assert_documented("import", imported)
     assert imported["created"] is True
     assert (imported["datasets"], imported["records"], imported["files"]) == (2, 2, 0)
     assert_gets(place, 2)
@@ -65,7 +69,9 @@ def test_dry_run(run: Run, repo: str, tmp_path: Path) -> None:
     told = run("export", repo, str(dest), "--dry-run", "--dataset-types", "th*")
     assert told.code == 0
     assert "thing" in told.out
-    assert run("export", repo, str(dest), "--dry-run", "--json").json == {"datasets": {"thing": 8}}
+    planned = run("export", repo, str(dest), "--dry-run", "--json").json
+    assert_documented("export", planned)
+    assert planned == {"dataset_types": [{"name": "thing", "datasets": 8}]}
     assert not dest.exists()
 
 
