@@ -19,9 +19,11 @@ from lsst.daf.butler.registry.databases.sqlite import SqliteDatabase
 from arrowopaque import ArrowOpaqueTableStorageManager
 from arrowopaque.butler import adopt, catalog, configfile
 from arrowopaque.butler.either import open_either
-from tests.faults.sweep import replayed
 from tests.support.adopting import Adoptable, command
 from tests.support.faults import Fault, Faults, Mode, Step
+
+pytestmark = pytest.mark.timeout(1200)
+"""Each opens some hundreds of Butlers."""
 
 _KEEPS = ("sql COMMIT", "put", "delete", "write")
 
@@ -124,19 +126,22 @@ def _die_everywhere(
     copies.back()
     steps = _steps(faults, arguments)
     check("undisturbed")
-    tried = [Fault(number, mode) for number, step in enumerate(steps, 1) if step.startswith(_KEEPS)]
+    # How often something is read before is no matter.
+    counts = {name: sum(step.startswith(name) for step in steps) for name in _KEEPS}
+    tried = [Fault(number, mode, name) for name in _KEEPS for number in range(1, counts[name] + 1)]
     assert len(tried) > 8
-    for fault in replayed(tried):
+    for fault in tried:
         copies.back()
-        what = f"FAULT={fault} at {steps[fault.step - 1]!r}"
         with faults.striking(fault):
             code, _, err = command(*arguments)
+        what = f"{fault} of {fault.name!r}, at {faults.struck!r}"
         assert faults.struck, f"{what}: never came to the step"
-        assert code != 0 or steps[fault.step - 1] == "put manifest.json", f"{what}: reported as done"
         assert code == 0 or "injected fault" in err, f"{what}: {err}"
         assert copies.made.rows() == rows, f"{what}: other rows"
-        code, _, err = command(*arguments)
-        assert code == 0, f"{what}: again: {err}"
+        if code != 0:
+            code, _, err = command(*arguments)
+            assert code == 0, f"{what}: again: {err}"
+        # It may have found out by itself that a step whose reply was lost was done.
         check(what)
 
 

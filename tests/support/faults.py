@@ -125,7 +125,8 @@ class Faults:
             return step.act()
         self.steps.append(step.name)
         fault = self._fault
-        if fault is None or not step.name.startswith(fault.name):
+        is_away = self.struck is not None and fault is not None and fault.mode is Mode.GONE
+        if fault is None or not (is_away or step.name.startswith(fault.name)):
             return step.act()
         self._met += 1
         number = self._met
