@@ -40,8 +40,8 @@ _LAYERS: list[dict[str, str]] = [
     {
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
         "storage registry rooted manager bridge opening arrow_sql census analytics datastores records "
-        "reporting host_repository elements choosing dimension_export dataset_export exporting dataset_import "
-        "importing configfile either ranges adopt restore"
+        "reporting host_repository elements choosing dimension_export dataset_export exporting "
+        "dataset_import importing configfile either ranges adopt restore"
     },
     {
         "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain "

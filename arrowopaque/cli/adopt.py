@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["adopt", "rows_option"]
+__all__ = ["PLAN", "adopt", "rows_option"]
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,37 @@ import click
 from rich.table import Column, Table
 
 from arrowopaque import clock
-from arrowopaque.cli.command import Command, pass_output, yes_option
+from arrowopaque.cli.command import Command, dry_run_option, pass_output, yes_option
 from arrowopaque.cli.exits import Exit
 from arrowopaque.cli.output import Output, bytes_text
+from arrowopaque.cli.verify import FIELDS as VERIFIED
 from arrowopaque.errors import ConflictError
 
 if TYPE_CHECKING:
     from arrowopaque.butler.adopt import AdoptPlan
     from arrowopaque.butler.either import Either
+
+PLAN = {
+    "plan.database": "the registry's database",
+    "plan.config": "the configuration file whose managers change",
+    "plan.root": "where the store is; ID stands for the identity of one that is not made yet",
+    "plan.stage": "how far an earlier run has come; null if nothing was done yet",
+    "plan.done": "whether there is nothing to do; then nothing else is told",
+}
+FIELDS = {
+    **PLAN,
+    "plan.tables.TABLE.rows": "rows to move",
+    "plan.tables.TABLE.exact": "whether they were counted; else the database's estimate",
+    "plan.tables.TABLE.sql_bytes": "about what they take in SQL",
+    "plan.tables.TABLE.bytes": "about what they will take",
+    "plan.tables.TABLE.seconds": "about how long it takes to move them",
+    "plan.others[]": "opaque tables that no datastore uses: they stay as they are",
+    "root": "where the store is",
+    "moved.TABLE": "rows that were moved",
+    "seconds": "how long that took",
+    "rows_per_second": "how fast it was",
+    **VERIFIED,
+}
 
 rows_option = click.option(
     "--rows",
@@ -28,7 +51,7 @@ rows_option = click.option(
 )
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, json_fields=FIELDS)
 @click.argument("place", metavar="REPO")
 @click.option(
     "--root",
@@ -39,7 +62,7 @@ rows_option = click.option(
 @click.option(
     "--clients-closed", is_flag=True, help="Every client that was open before the switch has been closed."
 )
-@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@dry_run_option
 @yes_option
 @pass_output
 @click.pass_context

@@ -10,8 +10,8 @@ import click
 from rich.table import Column, Table
 
 from arrowopaque import clock
-from arrowopaque.cli.adopt import rows_option
-from arrowopaque.cli.command import Command, pass_output, yes_option
+from arrowopaque.cli.adopt import PLAN, rows_option
+from arrowopaque.cli.command import Command, dry_run_option, pass_output, yes_option
 from arrowopaque.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,11 +19,21 @@ if TYPE_CHECKING:
     from arrowopaque.butler.restore import RestorePlan
 
 
-@click.command(cls=Command)
+FIELDS = {
+    **PLAN,
+    "plan.tables.TABLE": "rows to move back",
+    "moved.TABLE": "rows that were moved back",
+    "seconds": "how long that took",
+    "rows_per_second": "how fast it was",
+    "deleted_objects": "objects of the store that were deleted",
+}
+
+
+@click.command(cls=Command, json_fields=FIELDS)
 @click.argument("place", metavar="REPO")
 @rows_option
 @click.option("--delete-store", is_flag=True, help="Delete the data files too, at the end.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@dry_run_option
 @yes_option
 @pass_output
 def restore(output: Output, place: str, rows: int, delete_store: bool, dry_run: bool, yes: bool) -> None:

@@ -18,6 +18,7 @@ from lsst.daf.butler import DatasetRef
 
 from arrowopaque.butler.either import open_either
 from arrowopaque.cli.main import main
+from tests.cli.documented import assert_documented
 from tests.support.butlers import RECORDS, ButlerRepository, datastore_of
 from tests.support.postgres import PostgresServer
 from tests.support.subjects import KINDS, Placement, Site
@@ -96,12 +97,14 @@ class Adoptable:
         """Adopt it, and return what the command says."""
         code, out, err = command("adopt", *self.arguments, "--json", *more)
         assert code == 0, err
+        assert_documented("adopt", json.loads(out))
         return json.loads(out)
 
     def restore(self, *more: str) -> Any:
         """Restore it, and return what the command says."""
         code, out, err = command("restore", self.place, "--yes", "--rows", "3", "--json", *more)
         assert code == 0, err
+        assert_documented("restore", json.loads(out))
         return json.loads(out)
 
     def rows(self) -> list[dict[str, Any]]:
