@@ -41,11 +41,11 @@ _LAYERS: list[dict[str, str]] = [
         "butler": "host ddl sql sqlite postgres violations catalog delta writes bulk "
         "storage registry rooted manager bridge opening arrow_sql census analytics datastores records "
         "reporting host_repository elements choosing dimension_export dataset_export exporting "
-        "dataset_import importing"
+        "dataset_import importing configfile either ranges adopt restore"
     },
     {
         "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain "
-        "history diff query report transfer"
+        "history diff query report transfer adopt restore"
     },
     {"cli": "main plugin"},
 ]
@@ -64,6 +64,7 @@ ONLY_IN = {
     "astropy": "butler",
     "psycopg": "butler",
     "psycopg2": "butler",
+    "yaml": "butler",
     "duckdb": "query",
     "fsspec": "objects",
     "s3fs": "objects",

@@ -4,11 +4,12 @@ of each table is current, in the caller's transaction.
 
 from __future__ import annotations
 
-__all__ = ["Catalog", "StaticTables", "create_store"]
+__all__ = ["Catalog", "Stage", "StaticTables", "create_store", "new_root", "store_values"]
 
+import enum
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy
@@ -51,6 +52,40 @@ _CATALOG = ddl.TableSpec(
 )
 
 
+STAGE = "stage"
+"""What the registry calls the `Stage` of a repository that changes managers."""
+
+_NEVER = 2**53
+
+
+class Stage(enum.StrEnum):
+    """How far a repository has come from the SQL manager to ours, or back."""
+
+    PREPARED = "prepared"
+    """Our tables are there; the repository is the SQL manager's."""
+    SWITCHED = "switched"
+    """The repository is ours. Clients of the SQL manager may be left, who see
+    the delta alone: no row may leave it.
+    """
+    MOVING = "moving"
+    """Its rows are being moved to data files."""
+    ADOPTED = "adopted"
+    """It is like one that was made with our manager."""
+    RETURNING = "returning"
+    """Its rows are being moved back."""
+
+    @property
+    def keeps_delta(self) -> bool:
+        """Whether nobody may move rows to data files, or write any there."""
+        return self in (Stage.PREPARED, Stage.SWITCHED, Stage.RETURNING)
+
+    def limited(self, options: Options) -> Options:
+        """Return what clients may do of what a store's options allow."""
+        if self.keeps_delta:
+            return replace(options, flush_at_open=0, bulk_rows=_NEVER)
+        return replace(options, flush_at_open=0) if self is Stage.MOVING else options
+
+
 @dataclass(frozen=True, slots=True)
 class StaticTables:
     """The tables that every repository with our manager has.
@@ -86,9 +121,27 @@ class StaticTables:
         return tables, is_new
 
 
-def _new_root(db: Database, id: str) -> str:
-    """Return where a new store goes, as it is written in the registry."""
-    base = os.environ.get(ROOT_VARIABLE)  # noqa: TID251  the one place that reads it
+def new_root(db: Database, id: str, base: str | None = None) -> str:
+    """Return where a new store goes, as it is written in the registry.
+
+    Parameters
+    ----------
+    db
+        The registry's database.
+    id
+        The store's identity.
+    base
+        The folder to make it in; by default what the environment says.
+
+    Raises
+    ------
+    ConfigurationError
+        Nobody has said where.
+    """
+    if base is not None and "://" not in base:
+        # Whoever says it means it from here; the registry is read from anywhere.
+        base = str(Path(base).absolute())
+    base = base or os.environ.get(ROOT_VARIABLE)  # noqa: TID251  the one place that reads it
     if base:
         return f"{base.rstrip('/')}/{id}"
     if host.dialect_name(db) == "sqlite":
@@ -99,7 +152,7 @@ def _new_root(db: Database, id: str) -> str:
     )
 
 
-def _resolve(db: Database, root: str) -> str:
+def resolve_root(db: Database, root: str) -> str:
     """Return the URI of a root as written in the registry."""
     if not root.startswith(_SQLITE):
         return root
@@ -115,14 +168,20 @@ def create_store(db: Database, tables: StaticTables, options: Options) -> None:
     Requires: runs in the transaction that creates the repository's tables.
     """
     id = clock.new_id()
-    root = _new_root(db, id)
-    uri = _resolve(db, root)
+    root = new_root(db, id)
+    uri = resolve_root(db, root)
     if uri.startswith("memory:"):
         host.on_disposal(db, MemoryStore.discard, id)
     volume = create_volume(open_store(uri), id=id, binding=_BINDING, options=options)
     publish_empty(volume)
     rows = {"id": id, "root": root}
     db.insert(tables.store, *[{"name": name, "value": value} for name, value in rows.items()])
+
+
+def store_values(db: Database, tables: StaticTables) -> dict[str, str]:
+    """Return what the registry says of its store, by name."""
+    with db.query(tables.store.select()) as result:
+        return {row.name: row.value for row in result}
 
 
 def open_registry_volume(db: Database, tables: StaticTables, options: Options | None) -> Volume:
@@ -135,11 +194,17 @@ def open_registry_volume(db: Database, tables: StaticTables, options: Options | 
     ObjectMissingError
         It is not where the registry says.
     """
-    with db.query(tables.store.select()) as result:
-        stored = {row.name: row.value for row in result}
+    stored = store_values(db, tables)
     if not {"id", "root"} <= stored.keys():
         raise ConfigurationError(f"{db} has no arrowopaque store: it was made with another manager")
-    store, id = open_store(_resolve(db, stored["root"]), writeable=db.isWriteable()), stored["id"]
+    volume = _open(db, tables, stored, options)
+    if STAGE in stored:
+        volume = replace(volume, options=Stage(stored[STAGE]).limited(volume.options))
+    return volume
+
+
+def _open(db: Database, tables: StaticTables, stored: dict[str, str], options: Options | None) -> Volume:
+    store, id = open_store(resolve_root(db, stored["root"]), writeable=db.isWriteable()), stored["id"]
     try:
         return open_volume(store, id=id, binding=_BINDING, options=options)
     except ObjectMissingError:

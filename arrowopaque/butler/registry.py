@@ -16,7 +16,7 @@ from lsst.daf.butler import ddl
 from lsst.daf.butler.registry.interfaces import Database, ReadOnlyDatabaseError, StaticTablesContext
 
 from arrowopaque.butler import host
-from arrowopaque.butler.catalog import Catalog, StaticTables, create_store
+from arrowopaque.butler.catalog import STAGE, Catalog, Stage, StaticTables, create_store, store_values
 from arrowopaque.butler.ddl import check_names, from_lsst, to_lsst, tombstone_spec, tombstone_table
 from arrowopaque.butler.delta import RegistryTable, TableHandle, VolumeSource
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
@@ -111,6 +111,11 @@ class RegistryBinding:
                 create_store(db, tables, options or Options())
         return cls(db, _Shared(tables, options))
 
+    @property
+    def static(self) -> StaticTables:
+        """The tables that every repository with our manager has."""
+        return self._shared.tables
+
     def clone(self, db: Database) -> RegistryBinding:
         """Bind to another connection of the same database."""
         return RegistryBinding(db, self._shared)
@@ -203,7 +208,7 @@ class RegistryBinding:
             with self.maintained(name) as own:
                 try:
                     flush(own.without_waiting())
-                    publish_entries(self.volume, self.entries())
+                    self.publish()
                 except (ConflictError, CorruptStoreError, StoreAccessError):
                     # Somebody is writing, or the storage takes nothing now: the
                     # next client to open will do it, and this one can read. What
@@ -292,7 +297,7 @@ class RegistryBinding:
                 if table.spec.primary_key:
                     reports[name] = action(table)
         if not dry_run:
-            publish_entries(self.volume, self.entries())
+            self.publish()
         return reports
 
     @contextmanager
@@ -311,6 +316,12 @@ class RegistryBinding:
 
     def flush(self, *names: str, progress: Progress) -> dict[str, FlushReport]:
         """Move deltas into data files."""
+        stage = store_values(self.db, self._shared.tables).get(STAGE)
+        if stage and Stage(stage).keeps_delta:
+            raise ConflictError(
+                f"{self.db} is on its way between two managers ({stage}), so that no row may leave "
+                "its delta: finish with 'arrowopaque adopt' or 'arrowopaque restore'"
+            )
         return self._maintain(names, partial(flush, progress=progress))
 
     def compact(self, *names: str, full: bool, progress: Progress) -> dict[str, CompactReport]:
@@ -332,6 +343,10 @@ class RegistryBinding:
         if not dry_run:
             vacuum_leftovers(self.volume, seconds)
         return reports
+
+    def publish(self) -> None:
+        """Publish the tables for readers without the registry."""
+        publish_entries(self.volume, self.entries())
 
     def recover(self, *, dry_run: bool) -> dict[str, Recovery]:
         """Go back to sound manifests; see the manager."""

@@ -223,6 +223,42 @@ class Dialect(ABC):
         some = f"SELECT * FROM ({self._delta_select} ORDER BY {order} LIMIT {int(limit)}) AS d"
         return f"{some} UNION ALL {self._tombstone_select} UNION ALL {self._catalog_select}", [table]
 
+    def read_between(self, table: str, after: Row | None, until: Row | None) -> tuple[str, list[Any]]:
+        """Return the statement that reads D and T between two primary keys,
+        and C.
+        """
+        clause, parameters = self.between(after, until)
+        parts = [self._delta_select + clause, self._tombstone_select + clause, self._catalog_select]
+        return " UNION ALL ".join(parts), [*parameters, *parameters, table]
+
+    def between(self, after: Row | None, until: Row | None) -> tuple[str, list[Any]]:
+        """Return the WHERE clause of the primary keys after one, up to
+        another, in the database's own order.
+        """
+        names = self.spec.primary_key
+        marks = ", ".join(self._cast(name) for name in names)
+        parts: list[str] = []
+        parameters: list[Any] = []
+        for sign, key in ((">", after), ("<=", until)):
+            if key is not None:
+                parts.append(f"({self._column_list(names)}) {sign} ({marks})")
+                parameters += convert_row(key, self.to_driver(names))
+        return (" WHERE " + " AND ".join(parts) if parts else ""), parameters
+
+    def key_at(self, after: Row | None, skip: int) -> tuple[str, list[Any]]:
+        """Return the statement that reads the primary key of D that has
+        ``skip`` others between ``after`` and itself.
+        """
+        clause, parameters = self.between(after, None)
+        columns = self._column_list(self.spec.primary_key)
+        order = f"ORDER BY {columns} LIMIT 1 OFFSET {int(skip)}"
+        return f"SELECT {columns} FROM {self.names.delta}{clause} {order}", parameters
+
+    def delete_between(self, cursor: Cursor, after: Row | None, until: Row | None) -> None:
+        """Delete the rows of D between two primary keys."""
+        clause, parameters = self.between(after, until)
+        cursor.execute(f"DELETE FROM {self.names.delta}{clause}", parameters)
+
     def state(self, table: str, where: Sequence[Term]) -> tuple[str, list[Any]]:
         """Return the statement that reads C and T, after taking D's small
         lock.

@@ -17,6 +17,8 @@ COMMANDS = {
     "flush": "arrowopaque.cli.upkeep:flush",
     "compact": "arrowopaque.cli.upkeep:compact",
     "vacuum": "arrowopaque.cli.vacuum:vacuum",
+    "adopt": "arrowopaque.cli.adopt:adopt",
+    "restore": "arrowopaque.cli.restore:restore",
     "verify": "arrowopaque.cli.verify:verify",
     "recover": "arrowopaque.cli.recover:recover",
     "report": "arrowopaque.cli.report:report",

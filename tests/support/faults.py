@@ -7,7 +7,7 @@ inside `Faults.recording`, and makes one of them go wrong inside
 
 from __future__ import annotations
 
-__all__ = ["Fault", "Faults", "FaultyStore", "Mode", "injected"]
+__all__ = ["Fault", "Faults", "FaultyStore", "Mode", "Step", "injected"]
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,7 +72,7 @@ def injected(error: BaseException | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """One call that can go wrong."""
 
     name: str
@@ -119,13 +119,14 @@ class Faults:
         finally:
             self._counts = False
 
-    def take(self, step: _Step) -> Any:
+    def take(self, step: Step) -> Any:
         """Do one step, or let it go wrong."""
         if not self._counts:
             return step.act()
         self.steps.append(step.name)
         fault = self._fault
-        if fault is None or not step.name.startswith(fault.name):
+        is_away = self.struck is not None and fault is not None and fault.mode is Mode.GONE
+        if fault is None or not (is_away or step.name.startswith(fault.name)):
             return step.act()
         self._met += 1
         number = self._met
@@ -182,7 +183,7 @@ class Faults:
 
         return execute
 
-    def _statement(self, dialect: Any, raw: Any, statement: str, act: Callable[[], Any]) -> _Step:
+    def _statement(self, dialect: Any, raw: Any, statement: str, act: Callable[[], Any]) -> Step:
         operational = dialect.loaded_dbapi.OperationalError
 
         def refuse() -> BaseException:
@@ -199,7 +200,7 @@ class Faults:
                 raw.close()
             return _error(operational, statement)
 
-        return _Step("sql " + " ".join(statement.split())[:150], act, refuse, lose)
+        return Step("sql " + " ".join(statement.split())[:150], act, refuse, lose)
 
 
 def _error(kind: type[BaseException], name: str) -> BaseException:
@@ -244,7 +245,7 @@ class FaultyStore(ObjectStore):
         def error() -> BaseException:
             return _error(StoreAccessError, f"{self.uri}/{path}: {method}")
 
-        result: T = self._faults.take(_Step(name, act, error, error, halve))
+        result: T = self._faults.take(Step(name, act, error, error, halve))
         return result
 
     def get(self, path: str, most: int | None = None) -> bytes:
