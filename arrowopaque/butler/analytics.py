@@ -135,8 +135,8 @@ def sql(butler: Butler, query: str) -> Relation:
         ``dataset_id``, ``datastore``: what datastores have, and what they
         have yet to delete.
 
-    Only what the text of a query names is read, and that whole: about two
-    seconds a million datasets. Opaque tables and views are all of one moment.
+    Only what the text of a query names is read, and of the registry's tables
+    that whole: some seconds for a million datasets. Opaque tables and views are all of one moment.
     Within a transaction of the caller on PostgreSQL, where each statement
     sees what others have committed before it, they can be some milliseconds
     apart.

@@ -274,6 +274,19 @@ def test_other_managers_of_the_host(tmp_path: Path, version: str) -> None:
         assert_dates_agree(butler)
 
 
+def test_other_driver(butler_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARROWOPAQUE_ROOT", str(tmp_path / "opaque"))
+    monkeypatch.setattr("arrowopaque.butler.arrow_sql._BATCH", 2)
+    config = Config(SEED)
+    config["registry", "db"] = butler_database.replace("+psycopg:", "+psycopg2:")
+    config["registry", "namespace"] = "analytics_psycopg2"
+    Butler.makeRepo(str(tmp_path / "repo"), config=config)
+    with Butler.from_config(str(tmp_path / "repo"), writeable=True) as butler:
+        make_inputs(butler, "one", "two")
+        assert_datasets_agree(butler, fill(butler))
+        assert len(rows(butler, "FROM collection_members")) == 29
+
+
 def test_repository_of_another_manager(tmp_path: Path) -> None:
     Butler.makeRepo(str(tmp_path))
     with Butler.from_config(str(tmp_path)) as butler, pytest.raises(ConfigurationError, match="ByName"):

@@ -16,6 +16,9 @@ from lsst.daf.butler.registry.interfaces import FakeDatasetRef, ReadOnlyDatabase
 from lsst.daf.butler.tests import MetricsExample
 from sqlalchemy.exc import IntegrityError
 
+from arrowopaque import ArrowOpaqueTableStorage
+from arrowopaque.butler.bridge import ArrowDatastoreRegistryBridge
+from arrowopaque.butler.datastores import leaves
 from arrowopaque.butler.records import export_datastore_records_table, import_datastore_records_table
 from tests.opaque.suite_base import SuiteBase, once
 from tests.support.butlers import (
@@ -197,6 +200,18 @@ def test_import_as_the_host_does(make: Callable[..., Butler]) -> None:
     host_side.import_datastore_records_table(theirs, table)
     assert manager_of(ours)[RECORDS].fetch_arrow().equals(manager_of(theirs)[RECORDS].fetch_arrow())
     assert assert_same(ours, ids).equals(assert_same(theirs, ids))
+
+
+def test_what_datastores_keep_private_is_found(make: Callable[..., Butler]) -> None:
+    """Without it the host's own functions would be called, and nobody would notice."""
+    found, is_chain = leaves(make("repo"))
+    assert not is_chain
+    of_chain, is_chain = leaves(make("chain", chain=True))
+    assert is_chain
+    for leaf in (*found, *of_chain[:2]):
+        assert isinstance(leaf.table, ArrowOpaqueTableStorage)
+        assert isinstance(leaf.bridge, ArrowDatastoreRegistryBridge)
+    assert [leaf.table for leaf in of_chain[2:]] == [None]
 
 
 def test_import_of_nothing(make: Callable[..., Butler]) -> None:
