@@ -32,3 +32,9 @@ def test_what_a_document_may_show(tmp_path: Path) -> None:
 )
 def test_what_is_otherwise_is_told(session: str, problem: str, tmp_path: Path) -> None:
     assert run_steps(steps_of(f"```console\n{session}```\n"), tmp_path, {}) == [problem]
+
+
+def test_the_tutorial(tmp_path: Path) -> None:
+    steps = list(steps_of((ROOT / "docs" / "TUTORIAL.md").read_text()))
+    assert len(steps) > 12
+    assert run_steps(steps, tmp_path, {"ARROWOPAQUE_ROOT": ""}) == []
