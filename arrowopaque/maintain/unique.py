@@ -28,7 +28,8 @@ _WINDOW = 128
 """Row groups that are compared at once, about."""
 _CHUNK = 50_000
 """Delta rows or tombstones that are looked up at once."""
-_FILE = "file"
+_FILE, _PLACE = "\0file", "\0place"
+"""Columns beside a table's own, with names that no database lets it have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _part(
         alive &= pc.is_valid(rows.column(name)).to_numpy(zero_copy_only=False)
     table = rows.select(list(columns))
     table = table.append_column(_FILE, pa.array(np.full(len(positions), source.number)))
-    return table.append_column(POSITION, pa.array(positions)).filter(pa.array(alive))
+    return table.append_column(_PLACE, pa.array(positions)).filter(pa.array(alive))
 
 
 def _twins(rows: pa.Table, columns: tuple[str, ...]) -> pa.Table:
@@ -112,7 +113,7 @@ def _not_gone(snapshot: Snapshot, base: Base, rows: pa.Table) -> pa.Table:
         return rows
     key, kept = base.spec.primary_key, []
     gone = set(rows_of(snapshot.gone))
-    for number, position in zip(*(rows.column(name).to_pylist() for name in (_FILE, POSITION)), strict=True):
+    for number, position in zip(*(rows.column(name).to_pylist() for name in (_FILE, _PLACE)), strict=True):
         keys = base.open(base.files[number]).take(np.array([position]), key)
         kept.append(next(rows_of(keys)) not in gone)
     return rows.filter(pa.array(kept, pa.bool_()))

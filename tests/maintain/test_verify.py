@@ -8,8 +8,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy
+from lsst.daf.butler import ddl
 
 from arrowopaque import ConfigurationError, CorruptStoreError, StoreRoot
+from arrowopaque.butler.ddl import from_lsst
 from arrowopaque.format import names
 from arrowopaque.format.manifest import DataFile, Deletes
 from arrowopaque.maintain import unique
@@ -334,3 +337,13 @@ def test_a_flush_mends_a_damaged_copy(filled: RegistrySubject) -> None:
     assert found(filled, "quick") == ["published"]
     filled.flush()
     assert found(filled) == []
+
+
+@pytest.mark.parametrize("name", ["file", "position", "place"])
+def test_a_key_of_any_name_is_compared(name: str, tmp_path: Path) -> None:
+    root = StoreRoot(str(tmp_path / "root"))
+    field = ddl.FieldSpec(name, dtype=sqlalchemy.BigInteger, primaryKey=True)
+    root.register("t", from_lsst("t", ddl.TableSpec(fields=[field])))
+    for start in (0, 10):
+        root.table("t").insert(*[{name: n} for n in range(start, start + 10)])
+    assert root.verify().tables["t"].rows == 20
