@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.console import run_steps, steps_of
+from tests.support.postgres import PostgresServer
+from tests.support.s3server import S3Server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,3 +40,22 @@ def test_the_tutorial(tmp_path: Path) -> None:
     steps = list(steps_of((ROOT / "docs" / "TUTORIAL.md").read_text()))
     assert len(steps) > 12
     assert run_steps(steps, tmp_path, {"ARROWOPAQUE_ROOT": ""}) == []
+
+
+def test_how_to(tmp_path: Path, postgres_server: PostgresServer, s3_server: S3Server) -> None:
+    environment = {
+        "ARROWOPAQUE_ROOT": "",
+        "BUCKET": s3_server.make_bucket(),
+        "DATABASE": postgres_server.new_database().url("postgresql+psycopg2"),
+        **s3_server.environment,
+    }
+    assert run_steps(steps_of((ROOT / "docs" / "HOWTO.md").read_text()), tmp_path, environment) == []
+
+
+def test_the_readme_shows_what_the_tutorial_runs() -> None:
+    run = {(step.command, step.output) for step in steps_of((ROOT / "docs" / "TUTORIAL.md").read_text())}
+    readme = (ROOT / "README.md").read_text()
+    tour = readme.partition("## Five minutes")[2].partition("\n## ")[0]
+    shown = [(step.command, step.output) for step in steps_of(tour)]
+    assert len(shown) > 5
+    assert [step for step in shown if step not in run] == []
