@@ -8,7 +8,7 @@ query.
 
 from __future__ import annotations
 
-__all__ = ["NO_VIEWS", "Relation", "Views", "keywords", "mentioned", "quote", "run"]
+__all__ = ["NO_VIEWS", "Relation", "Views", "interrupt", "keywords", "mentioned", "quote", "run"]
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +31,9 @@ Relation = duckdb.DuckDBPyRelation
 """What a query returns. It runs when its rows are asked for, and each time
 they are, on the state of the moment at which it was made.
 """
+
+_connections: weakref.WeakKeyDictionary[Relation, duckdb.DuckDBPyConnection] = weakref.WeakKeyDictionary()
+"""What computes each answer, as long as somebody has it."""
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": "false",
@@ -71,6 +74,13 @@ class Views:
 
 
 NO_VIEWS = Views()
+
+
+def interrupt(relation: Relation) -> None:
+    """Stop what computes an answer of `run` now, in another thread, which
+    fails with a ``duckdb.InterruptException``.
+    """
+    _connections[relation].interrupt()
 
 
 def mentioned(query: str, names: Iterable[str]) -> list[str]:
@@ -211,7 +221,9 @@ class _Database:
                 connection.execute("BEGIN TRANSACTION READ ONLY")
             elif not statements or _ROWS not in statements[-1].expected_result_type:
                 return None
-            return connection.sql(query)
+            relation = connection.sql(query)
+            _connections[relation] = connection
+            return relation
 
 
 @contextmanager

@@ -44,8 +44,8 @@ _LAYERS: list[dict[str, str]] = [
         "dataset_import importing configfile either ranges adopt restore"
     },
     {
-        "cli": "exits output command target formats prompt verify status upkeep vacuum recover maintain "
-        "history diff query report transfer adopt restore"
+        "cli": "exits output command target interruptible formats prompt verify status upkeep vacuum "
+        "recover maintain history diff query report transfer adopt restore"
     },
     {"cli": "main plugin"},
 ]

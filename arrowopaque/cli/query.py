@@ -7,7 +7,8 @@ __all__ = ["query"]
 import io
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any, BinaryIO, NamedTuple
 
 import click
 import pyarrow as pa
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from arrowopaque.cli.command import Command, pass_output
 from arrowopaque.cli.formats import BINARY, FORMATS, file_to_write, format_of, show_rows, write_rows
+from arrowopaque.cli.interruptible import interruptible
 from arrowopaque.cli.output import Output
 from arrowopaque.cli.target import Target, at_option, open_target, store_at, target_argument
 from arrowopaque.errors import ConfigurationError, StoreAccessError
@@ -73,32 +75,33 @@ def _kind(output: Output, kind: str | None, file: str | None) -> str:
     return format_of(output, kind)
 
 
-def _rows(asked: Any, text: str) -> pa.RecordBatchReader:
-    """Return what a query answers, as it is computed."""
-    try:
-        return asked.sql(text).to_arrow_reader(_BATCH)
-    except RuntimeError as err:
-        _raise_interrupt(err)
-        raise
+class _Rows(NamedTuple):
+    """What a query answers, as it is computed."""
+
+    reader: pa.RecordBatchReader
+    stop: Callable[[], None]
+    """Lets that fail."""
 
 
-def _raise_interrupt(err: Exception) -> None:
-    """Raise what Ctrl-C does, if it is what DuckDB was stopped by."""
-    if "interrupted" in str(err).lower():
-        raise KeyboardInterrupt from err
+def _rows(asked: Any, text: str) -> _Rows:
+    # Imported late: it takes a tenth of a second.
+    from arrowopaque.query import interrupt
+
+    relation = asked.sql(text)
+    stop = partial(interrupt, relation)
+    return _Rows(interruptible(partial(relation.to_arrow_reader, _BATCH), stop), stop)
 
 
-def _batches(rows: pa.RecordBatchReader, done: Callable[[float], None]) -> Iterator[pa.RecordBatch]:
+def _batches(rows: _Rows, done: Callable[[float], None]) -> Iterator[pa.RecordBatch]:
     """Yield an answer; what fails on the way is DuckDB's, though Arrow
     raises it.
     """
     while True:
         try:
-            batch = rows.read_next_batch()
+            batch = interruptible(rows.reader.read_next_batch, rows.stop)
         except StopIteration:
             return
         except (OSError, pa.ArrowException) as err:
-            _raise_interrupt(err)
             kind = StoreAccessError if str(err).startswith("IO Error") else ConfigurationError
             raise kind(str(err)) from err
         yield batch
@@ -114,16 +117,17 @@ def _asked(output: Output, target: Target, at: str | None, text: str) -> Any:
     return store_at(output, target, at, *mentioned(text, target.files.names()))
 
 
-def _answer(output: Output, rows: pa.RecordBatchReader, kind: str, file: str | None = None) -> None:
+def _answer(output: Output, rows: _Rows, kind: str, file: str | None = None) -> None:
+    schema = rows.reader.schema
     if file is not None:
         with file_to_write(file) as stream, output.progress("rows", None) as done:
-            _write(output, rows.schema, _batches(rows, done), kind, stream)
+            _write(output, schema, _batches(rows, done), kind, stream)
         return
     batches = _batches(rows, lambda _: None)
     if kind == "table":
-        output.say(show_rows(output.stdout, rows.schema, batches))
+        output.say(show_rows(output.stdout, schema, batches))
     else:
-        write_rows(kind, rows.schema, batches, sys.stdout.buffer)
+        write_rows(kind, schema, batches, sys.stdout.buffer)
 
 
 def _write(

@@ -7,8 +7,11 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
+import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -348,6 +351,37 @@ def test_a_prompt_writes_no_files(place: str) -> None:
     code, shown = at_terminal("query", place, "-o", "x")
     assert code == 2
     assert b"give SQL" in shown
+
+
+ENDLESS = "SELECT count(*) FROM range(10000000000) a, range(10000) b WHERE a.range * b.range % 7 = 3"
+SLOW = "SELECT a.range FROM range(10000000000) a WHERE a.range < 100000 OR a.range > 9999999999"
+READY = """
+from arrowopaque import StoreRoot
+from arrowopaque.cli.main import main
+real = StoreRoot.sql
+def sql(root, query):
+    print("ready", flush=True)
+    return real(root, query)
+StoreRoot.sql = sql
+main()
+"""
+"""Says when the question is asked."""
+
+
+@pytest.mark.parametrize("wait", [0, 0.3, 1])
+@pytest.mark.parametrize("sql", [ENDLESS, SLOW])
+def test_ctrl_c(place: str, sql: str, wait: float) -> None:
+    command = [sys.executable, "-c", READY, "query", place, sql, "--format", "csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(wait)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60)[1] == "stopped\n"
+        finally:
+            process.kill()
+    assert process.returncode == 130
 
 
 def test_a_reader_that_has_seen_enough(place: str) -> None:
