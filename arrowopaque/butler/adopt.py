@@ -14,23 +14,41 @@ How far a repository is, its registry says. See
 
 from __future__ import annotations
 
-__all__ = ["AdoptPlan", "TablePlan", "begin_moving", "finish", "move", "plan_adoption", "prepare", "switch"]
+__all__ = [
+    "AdoptPlan",
+    "TablePlan",
+    "begin_moving",
+    "finish",
+    "move",
+    "of_each_table",
+    "plan_adoption",
+    "prepare",
+    "switch",
+]
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy
 from lsst.daf.butler.registry.interfaces import Database
 
 from arrowopaque import clock
 from arrowopaque.butler import host
-from arrowopaque.butler.catalog import STAGE, Stage, StaticTables, new_root, resolve_root, store_values
+from arrowopaque.butler.catalog import (
+    STAGE,
+    Stage,
+    StaticTables,
+    new_root,
+    resolve_root,
+    set_store_values,
+    store_values,
+)
 from arrowopaque.butler.configfile import read_text, with_managers, write_text
 from arrowopaque.butler.ddl import check_names, from_lsst
+from arrowopaque.butler.delta import RegistryTable
 from arrowopaque.butler.either import OURS, SQL, Attributes, Either, table_named
-from arrowopaque.butler.manager import ArrowOpaqueTableStorageManager
+from arrowopaque.butler.manager import ArrowOpaqueTableStorageManager, registry_of
 from arrowopaque.butler.ranges import move_out
 from arrowopaque.butler.registry import RegistryBinding
 from arrowopaque.errors import ConfigurationError
@@ -181,15 +199,11 @@ def prepare(repository: Either, base: str | None) -> None:
         root = new_root(db, id, base)
         open_store(resolve_root(db, root)).probe()
         with db.transaction():
-            _set(db, tables, id=id, root=root, **{STAGE: Stage.PREPARED})
+            set_store_values(db, tables, id=id, root=root, **{STAGE: Stage.PREPARED})
     binding = RegistryBinding.attach(db, ArrowOpaqueTableStorageManager.options)
     assert binding.volume.id, "it is made when it is opened first"
     for name, spec in repository.definitions.items():
         binding.register(name, spec)
-
-
-def _set(db: Database, tables: StaticTables, **values: str) -> None:
-    db.replace(tables.store, *[{"name": name, "value": value} for name, value in values.items()])
 
 
 def switch(repository: Either) -> None:
@@ -226,7 +240,7 @@ def _switch_attributes(attributes: Attributes, tables: StaticTables, text: str) 
     db.delete(attributes.table, ["name"], *[{"name": name} for name in old])
     db.insert(attributes.table, *[{"name": name, "value": value} for name, value in new.items()])
     before = json.dumps({"attributes": old, "config": text})
-    _set(db, tables, **{STAGE: Stage.SWITCHED, BEFORE: before, SINCE: _moment(db)})
+    set_store_values(db, tables, **{STAGE: Stage.SWITCHED, BEFORE: before, SINCE: _moment(db)})
 
 
 def _moment(db: Database) -> str:
@@ -236,13 +250,6 @@ def _moment(db: Database) -> str:
         return str(result.scalar_one())
 
 
-def binding_of(repository: Either) -> RegistryBinding:
-    """Return the tables of a repository that is ours."""
-    binding: Any = ArrowOpaqueTableStorageManager.of_butler(repository.butler)._binding
-    assert isinstance(binding, RegistryBinding), "a Butler has a registry"
-    return binding
-
-
 def stage_of(repository: Either) -> Stage:
     """Return how far a repository that is ours has come."""
     return Stage(_stored(repository.db).get(STAGE, Stage.ADOPTED))
@@ -250,7 +257,7 @@ def stage_of(repository: Either) -> Stage:
 
 def root_of(repository: Either) -> str:
     """Return where the store of a repository that is ours is."""
-    return binding_of(repository).volume.store.uri
+    return registry_of(repository.butler).volume.store.uri
 
 
 def switched_at(repository: Either) -> str:
@@ -263,7 +270,7 @@ def begin_moving(repository: Either) -> None:
 
     Requires: no client is left that was opened before the switch.
     """
-    _set(repository.db, binding_of(repository).static, **{STAGE: Stage.MOVING})
+    set_store_values(repository.db, registry_of(repository.butler).static, **{STAGE: Stage.MOVING})
 
 
 def move(repository: Either, rows: int, told: Callable[[float], None]) -> dict[str, int]:
@@ -283,20 +290,26 @@ def move(repository: Either, rows: int, told: Callable[[float], None]) -> dict[s
     moved
         Rows that were moved, by table.
     """
-    binding, moved = binding_of(repository), {}
+    binding = registry_of(repository.butler)
     if rows > binding.volume.options.flush_rows:
         raise ConfigurationError(
             f"{rows} rows at once are more than the store's flush_rows, {binding.volume.options.flush_rows}"
         )
+    return of_each_table(binding, lambda table: move_out(table, rows, told))
+
+
+def of_each_table(binding: RegistryBinding, act: Callable[[RegistryTable], int]) -> dict[str, int]:
+    """Return what comes of each table that has files, by name."""
+    done = {}
     for name in binding.names():
         with binding.maintained(name) as table:
             if table.spec.primary_key:
-                moved[name] = move_out(table, rows, told)
-    return moved
+                done[name] = act(table)
+    return done
 
 
 def finish(repository: Either) -> None:
     """Publish the tables, and let clients do again what the options allow."""
-    binding = binding_of(repository)
+    binding = registry_of(repository.butler)
     binding.publish()
-    _set(repository.db, binding.static, **{STAGE: Stage.ADOPTED})
+    set_store_values(repository.db, binding.static, **{STAGE: Stage.ADOPTED})

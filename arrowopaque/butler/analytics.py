@@ -16,8 +16,7 @@ from lsst.daf.butler.registry.interfaces import Database
 from arrowopaque.butler.arrow_sql import ArrowReader
 from arrowopaque.butler.census import Census
 from arrowopaque.butler.host import Cursor
-from arrowopaque.butler.manager import ArrowOpaqueTableStorageManager
-from arrowopaque.butler.registry import RegistryBinding
+from arrowopaque.butler.manager import registry_of
 
 if TYPE_CHECKING:
     from arrowopaque.query import Relation, Views
@@ -141,8 +140,7 @@ def sql(butler: Butler, query: str) -> Relation:
     sees what others have committed before it, they can be some milliseconds
     apart.
     """
-    binding = ArrowOpaqueTableStorageManager.of_butler(butler)._binding
-    assert isinstance(binding, RegistryBinding), "the manager of a Butler is bound to its database"
+    binding = registry_of(butler)
     return binding.sql(query, _RegistryViews(binding.db, butler.dimensions))
 
 

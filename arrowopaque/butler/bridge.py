@@ -30,6 +30,7 @@ from lsst.daf.butler.registry.interfaces import (
     OpaqueTableStorage,
     OpaqueTableStorageManager,
 )
+from sqlalchemy.dialects import postgresql
 
 from arrowopaque.butler import host
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
@@ -166,9 +167,19 @@ class ArrowDatastoreRegistryBridge(MonolithicDatastoreRegistryBridge):
             wanted = list(set(selected))
             if not wanted:
                 return []
-            query = query.where(self._db.make_in_array_constraint(trash.columns.dataset_id, wanted))
+            query = query.where(self._is_one_of(trash.columns.dataset_id, wanted))
         with self._db.query(query.with_for_update(skip_locked=True)) as result:
             return sorted(result.scalars())
+
+    def _is_one_of(
+        self, column: sqlalchemy.ColumnElement[DatasetId], ids: list[DatasetId]
+    ) -> sqlalchemy.ColumnElement[bool]:
+        """Return what the host's ``make_in_array_constraint`` does, which not
+        all its supported releases have.
+        """
+        if host.dialect_name(self._db) != "postgresql":
+            return column.in_(ids)
+        return column == sqlalchemy.any_(sqlalchemy.literal(ids, postgresql.ARRAY(column.type)))
 
     def _shared_artifacts(
         self, records: OpaqueTableStorage, column: str, rows: list[dict[str, Any]]

@@ -184,6 +184,11 @@ def store_values(db: Database, tables: StaticTables) -> dict[str, str]:
         return {row.name: row.value for row in result}
 
 
+def set_store_values(db: Database, tables: StaticTables, **values: str) -> None:
+    """Let the registry say so of its store, by name."""
+    db.replace(tables.store, *[{"name": name, "value": value} for name, value in values.items()])
+
+
 def open_registry_volume(db: Database, tables: StaticTables, options: Options | None) -> Volume:
     """Open the store of a repository.
 

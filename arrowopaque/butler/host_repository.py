@@ -7,12 +7,12 @@ from __future__ import annotations
 
 __all__ = ["file_datastores", "import_datasets", "timespan_of"]
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from lsst.daf.butler import Butler, DatasetRef, Timespan
 from lsst.daf.butler.datastores.fileDatastore import FileDatastore
 
+from arrowopaque.butler.datastores import leaves
 from arrowopaque.errors import ConfigurationError
 
 
@@ -24,27 +24,19 @@ def file_datastores(butler: Butler) -> dict[str, FileDatastore]:
     ConfigurationError
         The repository is behind a server, or two datastores share a table.
     """
-    datastore = getattr(butler, "_datastore", None)
-    if datastore is None:
+    if not hasattr(butler, "_datastore"):
         raise ConfigurationError(f"{butler} has no datastore of its own: it is behind a server")
     found: dict[str, FileDatastore] = {}
-    for leaf in _leaves(datastore):
-        for table in leaf.get_opaque_table_definitions():
-            other = found.setdefault(table, leaf)
-            if other is not leaf:
+    for datastore in (leaf.datastore for leaf in leaves(butler)[0]):
+        if not isinstance(datastore, FileDatastore):
+            continue
+        for table in datastore.get_opaque_table_definitions():
+            other = found.setdefault(table, datastore)
+            if other is not datastore:
                 raise ConfigurationError(
-                    f"the datastores {other.name!r} and {leaf.name!r} share the table {table!r}"
+                    f"the datastores {other.name!r} and {datastore.name!r} share the table {table!r}"
                 )
     return found
-
-
-def _leaves(datastore: Any) -> Iterator[FileDatastore]:
-    children = getattr(datastore, "datastores", None)
-    if children is not None:
-        for child in children:
-            yield from _leaves(child)
-    elif isinstance(datastore, FileDatastore):
-        yield datastore
 
 
 def import_datasets(butler: Butler, refs: Sequence[DatasetRef]) -> None:

@@ -7,7 +7,7 @@ stored in repositories and must never change.
 
 from __future__ import annotations
 
-__all__ = ["ArrowOpaqueTableStorageManager"]
+__all__ = ["ArrowOpaqueTableStorageManager", "registry_of"]
 
 from typing import Any, ClassVar, Self
 
@@ -311,3 +311,16 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
             deleted recently; but it has a history.
         """
         return self._binding.data_files()
+
+
+def registry_of(butler: Butler) -> RegistryBinding:
+    """Return the tables of an open repository, as its registry has them.
+
+    Raises
+    ------
+    ConfigurationError
+        The repository has another manager, or is behind a server.
+    """
+    binding = ArrowOpaqueTableStorageManager.of_butler(butler)._binding
+    assert isinstance(binding, RegistryBinding), "the manager of a Butler is bound to its database"
+    return binding

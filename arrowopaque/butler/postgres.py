@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Postgres"]
+__all__ = ["Postgres", "sqlstate"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +30,12 @@ _PG_TYPES = {
     ColumnKind.TIME: "BIGINT",
 }
 _LOCK_NOT_AVAILABLE = "55P03"
+
+
+def sqlstate(error: sqlalchemy.exc.DBAPIError) -> str:
+    """Return PostgreSQL's code of an error, nothing of another's."""
+    # psycopg 3 and psycopg2 have different names for it.
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
 
 
 class Postgres(Dialect):
@@ -90,9 +96,7 @@ class Postgres(Dialect):
         try:
             cursor.execute(f"LOCK TABLE {self.names.delta} IN EXCLUSIVE MODE NOWAIT")
         except sqlalchemy.exc.DBAPIError as err:
-            # psycopg 3 and psycopg2 have different names for it.
-            code = getattr(err.orig, "sqlstate", None) or getattr(err.orig, "pgcode", None)
-            if code != _LOCK_NOT_AVAILABLE:
+            if sqlstate(err) != _LOCK_NOT_AVAILABLE:
                 raise
             cursor.execute(f"ROLLBACK TO SAVEPOINT {self._SAVEPOINT}; RELEASE SAVEPOINT {self._SAVEPOINT}")
             return False

@@ -28,6 +28,8 @@ from arrowopaque.maintain.compact import compact
 from arrowopaque.maintain.flush import flush
 from arrowopaque.store.apply import Stage, compose
 from arrowopaque.store.base import Base
+from arrowopaque.store.datafile import same_values
+from arrowopaque.store.decoding import plain
 from arrowopaque.store.matches import Match, hits_of, rows_of
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.table import Current, DeltaState
@@ -164,18 +166,8 @@ def _are_same(table: RegistryTable, one: pa.Table, other: pa.Table) -> bool:
     key = table.spec.primary_key
     if one.num_rows != other.num_rows:
         return False
-    return bool(_bits(sort_rows(one, key)).equals(_bits(sort_rows(other, key))))
-
-
-def _bits(rows: pa.Table) -> pa.Table:
-    """Return floats as integers: NaN is not equal to itself."""
-    columns = [
-        pa.chunked_array([chunk.view(pa.int64()) for chunk in column.chunks], pa.int64())
-        if pa.types.is_float64(column.type)
-        else column
-        for column in rows.columns
-    ]
-    return pa.table(columns, names=rows.column_names).combine_chunks()
+    columns = zip(sort_rows(one, key).columns, sort_rows(other, key).columns, strict=True)
+    return all(same_values(plain(mine), plain(others)) for mine, others in columns)
 
 
 def move_back(table: RegistryTable, rows: int, told: Told) -> int:

@@ -7,8 +7,8 @@ __all__ = ["of_repository"]
 from functools import partial
 
 from arrowopaque.butler.analytics import sql
+from arrowopaque.butler.manager import registry_of
 from arrowopaque.butler.opening import Repository
-from arrowopaque.butler.registry import RegistryBinding
 from arrowopaque.maintain.findings import Level
 from arrowopaque.report.source import Source
 
@@ -16,8 +16,7 @@ from arrowopaque.report.source import Source
 def of_repository(repository: Repository) -> Source:
     """Return an open repository as what a report is made from."""
     manager = repository.manager
-    binding = manager._binding
-    assert isinstance(binding, RegistryBinding), "the manager of a Butler is bound to its database"
+    binding = registry_of(repository.butler)
     return Source(
         repository.place,
         kind="repository",

@@ -16,18 +16,19 @@ __all__ = ["RestorePlan", "begin_returning", "delete_store", "hand_over", "plan_
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy
 
 from arrowopaque import clock
 from arrowopaque.butler import host
-from arrowopaque.butler.adopt import BEFORE, _set, binding_of, root_of, stage_of
-from arrowopaque.butler.catalog import STAGE, Stage, store_values
+from arrowopaque.butler.adopt import BEFORE, of_each_table, root_of, stage_of
+from arrowopaque.butler.catalog import STAGE, Stage, set_store_values, store_values
 from arrowopaque.butler.configfile import read_text, with_managers, write_text
 from arrowopaque.butler.delta import RegistryTable
 from arrowopaque.butler.either import OURS, SQL, VERSIONS, Attributes, Either
 from arrowopaque.butler.host import Cursor
+from arrowopaque.butler.manager import registry_of
+from arrowopaque.butler.postgres import sqlstate
 from arrowopaque.butler.ranges import move_back
 from arrowopaque.butler.registry import RegistryBinding
 from arrowopaque.errors import ConflictError
@@ -64,7 +65,7 @@ def plan_restore(repository: Either) -> RestorePlan:
     if not repository.is_ours:
         with_managers(read_text(repository.config), SQL)
         return RestorePlan(place, config, "", None, {})
-    binding = binding_of(repository)
+    binding = registry_of(repository.butler)
     rows = {name: binding.readable(repository.db, name).base_rows() for name in binding.names()}
     return RestorePlan(place, config, root_of(repository), stage_of(repository), rows)
 
@@ -74,7 +75,7 @@ def begin_returning(repository: Either) -> None:
 
     Clients that are open already may still write large calls to data files.
     """
-    _set(repository.db, binding_of(repository).static, **{STAGE: Stage.RETURNING})
+    set_store_values(repository.db, registry_of(repository.butler).static, **{STAGE: Stage.RETURNING})
 
 
 def put_back(repository: Either, rows: int, told: Callable[[float], None]) -> dict[str, int]:
@@ -94,12 +95,8 @@ def put_back(repository: Either, rows: int, told: Callable[[float], None]) -> di
     moved
         Rows that were moved, by table.
     """
-    binding, moved = binding_of(repository), {}
-    for name in binding.names():
-        with binding.maintained(name) as table:
-            if table.spec.primary_key:
-                moved[name] = move_back(table, rows, told)
-    return moved
+    binding = registry_of(repository.butler)
+    return of_each_table(binding, lambda table: move_back(table, rows, told))
 
 
 def hand_over(repository: Either) -> Volume:
@@ -117,7 +114,7 @@ def hand_over(repository: Either) -> Volume:
     ConflictError
         Somebody has the tables in use all the time, or writes to data files.
     """
-    binding = binding_of(repository)
+    binding = registry_of(repository.butler)
     volume = binding.volume
     before = json.loads(store_values(repository.db, binding.static).get(BEFORE, "{}"))
     old = before.get("attributes") or Attributes.of(SQL, VERSIONS)
@@ -156,7 +153,7 @@ def _handed_over(
             for static in (binding.static.catalog, binding.static.store):
                 cursor.execute(f"DROP TABLE {host.render_table(db, static)}")
     except sqlalchemy.exc.DBAPIError as err:
-        if _code(err.orig) in _IN_THE_WAY:
+        if sqlstate(err) in _IN_THE_WAY:
             return False
         raise
     return True
@@ -165,11 +162,6 @@ def _handed_over(
 def _is_free(table: RegistryTable, cursor: Cursor) -> bool:
     """Return whether nobody else can write a table, nor has any row in files."""
     return table.sql.try_big_lock(cursor) and not table.base(table.current_at(cursor).manifest).files
-
-
-def _code(error: Any) -> str:
-    # psycopg 3 and psycopg2 have different names for it.
-    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
 
 
 def _hand_over(attributes: Attributes, cursor: Cursor, old: dict[str, str]) -> None:

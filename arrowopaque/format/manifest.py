@@ -91,6 +91,12 @@ class DataFile(_ParquetObject):
         """Rows that are not deleted."""
         return self.rows - (self.deletes.count if self.deletes else 0)
 
+    @property
+    def all_bytes(self) -> int:
+        """Bytes of the file, its indexes and its deletion vector."""
+        beside = sum(index.bytes for index in self.indexes) + (self.deletes.bytes if self.deletes else 0)
+        return self.bytes + beside
+
 
 class Partition(Model):
     """A half-open range of the leading key column, from ``lower`` on."""

@@ -23,7 +23,7 @@ from arrowopaque.store.decoding import plain
 from arrowopaque.store.keys import comparable, listed
 from arrowopaque.store.matches import rows_of
 from arrowopaque.store.order import arrow_order
-from arrowopaque.store.parquet import POSITION, ParquetObject
+from arrowopaque.store.parquet import ParquetObject, position_column
 
 _PIECE = 8 * 2**20
 """Bytes that are read at once to compute a digest."""
@@ -212,18 +212,18 @@ def _index(base: Base, place: Place, data: SortedFile, entry: IndexFile) -> Iter
         return
     index, found = base.open(entry), []
     said = _Said(index.object, place, columns[0])
-    for _, block in index.blocks([*columns, POSITION]):
+    for _, block in index.blocks([*columns, position_column(columns)]):
         yield from said.compare(block)
         found.append(block)
     yield from _index_rows(place, pa.concat_tables(found), rows, columns)
 
 
 def _index_rows(place: Place, found: pa.Table, rows: pa.Table, columns: list[str]) -> Iterator[Finding]:
-    positions = found.column(POSITION).to_numpy()
+    positions = found.column(-1).to_numpy()
     if positions.min() < 0 or positions.max() >= rows.num_rows:
         yield place.finding(Check.INDEX, f"it names positions beyond the {rows.num_rows} of its data file")
         return
-    yield from _order(place, found, [*columns, POSITION])
+    yield from _order(place, found, found.column_names)
     stated = rows.take(pa.array(positions))
     if not all(same_values(plain(found.column(name)), plain(stated.column(name))) for name in columns):
         yield place.finding(Check.INDEX, "its values are not those of its data file")

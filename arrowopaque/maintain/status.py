@@ -5,7 +5,7 @@ Nothing of it reads a data file, and nothing of it locks.
 
 from __future__ import annotations
 
-__all__ = ["Action", "Due", "Merges", "StoreStatus", "TableState", "TableStatus", "status_of"]
+__all__ = ["Action", "Due", "Merges", "StoreStatus", "TableState", "TableStatus", "is_flush_due", "status_of"]
 
 import enum
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from arrowopaque import clock
 from arrowopaque.format import names
-from arrowopaque.format.manifest import DataFile, TableManifest
+from arrowopaque.format.manifest import TableManifest
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.maintain.tiers import plan
 from arrowopaque.options import Options
@@ -142,7 +142,7 @@ def _table(volume: Volume, name: str, state: TableState) -> TableStatus:
         deleted=sum(file.rows for file in files) - live,
         delta=state.delta,
         tombstones=state.tombstones,
-        bytes=sum(map(_bytes, files)),
+        bytes=sum(file.all_bytes for file in files),
         partitions=0 if manifest is None else len(manifest.partitions),
         files=len(files),
         version=None if manifest is None else manifest.version,
@@ -151,12 +151,6 @@ def _table(volume: Volume, name: str, state: TableState) -> TableStatus:
         compaction=_merges(manifest, volume.options, full=False),
         full_compaction=_merges(manifest, volume.options, full=True),
         superseded=_superseded(volume, name),
-    )
-
-
-def _bytes(file: DataFile) -> int:
-    return (
-        file.bytes + sum(index.bytes for index in file.indexes) + (file.deletes.bytes if file.deletes else 0)
     )
 
 
@@ -178,10 +172,17 @@ def _superseded(volume: Volume, name: str) -> int:
     return max(0, old - 1)
 
 
+def is_flush_due(recent: int, options: Options) -> bool:
+    """Return whether so many rows and tombstones of a delta, of a table with
+    a key, should be flushed: in one call they would have gone to a data file
+    at once.
+    """
+    return recent >= options.bulk_rows
+
+
 def _due(name: str, state: TableState, status: TableStatus, options: Options) -> Iterator[Due]:
     recent = (status.delta or 0) + (status.tombstones or 0)
-    # So many rows of one call would have gone to a data file at once. Without a key they stay where they are.
-    if recent >= options.bulk_rows and state.spec.primary_key:
+    if is_flush_due(recent, options) and state.spec.primary_key:
         yield Due(Action.FLUSH, name, f"{recent:,} rows and tombstones are only in the database")
     merges = status.compaction
     if merges.files:

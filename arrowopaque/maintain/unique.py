@@ -14,14 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arrowopaque.format.manifest import DataFile
+from arrowopaque.format.manifest import DataFile, IndexFile
 from arrowopaque.maintain.contents import repeats
 from arrowopaque.maintain.findings import REWRITE, Check, Finding
 from arrowopaque.store.base import Base
 from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.matches import live_only, rows_of
 from arrowopaque.store.order import sort_rows
-from arrowopaque.store.parquet import POSITION
+from arrowopaque.store.parquet import position_column
 from arrowopaque.store.table import Snapshot
 
 _WINDOW = 128
@@ -44,9 +44,9 @@ class _Sorted:
     """The first value of each row group, as far as known."""
 
 
-def _sources(base: Base, columns: tuple[str, ...]) -> tuple[list[_Sorted], bool]:
-    """Return the files that hold ``columns`` sorted, and whether those are
-    the data files themselves.
+def _sources(base: Base, columns: tuple[str, ...]) -> list[_Sorted]:
+    """Return the files that hold ``columns`` sorted: the data files
+    themselves, or indexes.
     """
     by_key = base.spec.primary_key[: len(columns)] == columns
     sources = []
@@ -59,7 +59,7 @@ def _sources(base: Base, columns: tuple[str, ...]) -> tuple[list[_Sorted], bool]
                 continue
             file = base.open(index)
         sources.append(_Sorted(number, data, file, file.starts()))
-    return sources, by_key
+    return sources
 
 
 def _windows(sources: list[_Sorted]) -> Iterator[tuple[Any, Any]]:
@@ -81,15 +81,15 @@ def _positions(source: _Sorted, low: Any, high: Any) -> npt.NDArray[np.int64]:
     return source.file.locate_range(low, high)
 
 
-def _part(
-    base: Base, source: _Sorted, columns: tuple[str, ...], window: tuple[Any, Any], by_key: bool
-) -> pa.Table | None:
+def _part(base: Base, source: _Sorted, columns: tuple[str, ...], window: tuple[Any, Any]) -> pa.Table | None:
     """Return the live rows of one file in a window, and where they are."""
     at = _positions(source, *window)
     if not len(at):
         return None
-    rows = source.file.take(at, [*columns] if by_key else [*columns, POSITION])
-    positions = at if by_key else rows.column(POSITION).to_numpy()
+    entry = source.file.entry
+    stated = [position_column(entry.columns)] if isinstance(entry, IndexFile) else []
+    rows = source.file.take(at, [*columns, *stated])
+    positions = rows.column(-1).to_numpy() if stated else at
     alive = ~np.isin(positions, base.open(source.data).deleted())
     for name in columns:
         alive &= pc.is_valid(rows.column(name)).to_numpy(zero_copy_only=False)
@@ -123,9 +123,9 @@ def check_unique(name: str, snapshot: Snapshot, base: Base, columns: tuple[str, 
     """Yield the first values of ``columns`` that two rows of data files
     share, window by window.
     """
-    sources, by_key = _sources(base, columns)
+    sources = _sources(base, columns)
     for window in _windows(sources):
-        parts = [_part(base, source, columns, window, by_key) for source in sources]
+        parts = [_part(base, source, columns, window) for source in sources]
         found = [part for part in parts if part is not None and part.num_rows]
         if not found:
             continue

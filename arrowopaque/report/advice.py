@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from arrowopaque.maintain.findings import Finding
+from arrowopaque.maintain.status import is_flush_due
 from arrowopaque.options import Options
 from arrowopaque.report.contents import Contents
 from arrowopaque.report.health import WORN, Files
@@ -76,21 +77,21 @@ def of_table(
     files
         Its data files.
     delta, tombstones
-        Its rows and marks in the registry's database.
+        Its rows and marks in the registry's database that a flush would move.
     options
         Of the store.
     place
         The repository or root, quoted for a shell.
     """
     limit = options.flush_at_open or Options().flush_at_open
-    if delta + tombstones > limit:
+    if is_flush_due(delta + tombstones, options):
         yield Advice(
             "delta",
-            Severity.WARNING,
+            Severity.WARNING if delta + tombstones > limit else Severity.NOTE,
             name,
             delta + tombstones,
             f"{name}: {delta:,} rows and {tombstones:,} deletions are not in data files yet",
-            f"Beyond {limit:,} every read pays for them, and they take the room of SQL rows.",
+            "Reads ask the database for them, and they take the room of SQL rows.",
             f"arrowopaque flush {place}",
         )
     if files is None:

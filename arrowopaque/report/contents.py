@@ -19,7 +19,7 @@ __all__ = [
     "is_datastore",
 ]
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ Ask = Callable[[str], Any]
 """Answers a SELECT with what has a ``fetchall``."""
 
 STEPS = 5
-"""What `contents` yields."""
+"""How often `contents` tells of one."""
 
 MOST = 200
 """Groups that are told apart; the others are one."""
@@ -123,8 +123,10 @@ def is_datastore(spec: TableSpec) -> bool:
     return set(spec.names) >= _COLUMNS
 
 
-def contents(ask: Ask, tables: Sequence[str], *, rows: int, has_datasets: bool) -> Iterator[Contents | None]:
-    """Yield `None` after each question but the last, then the answer.
+def contents(
+    ask: Ask, tables: Sequence[str], *, rows: int, has_datasets: bool, told: Callable[[float], None]
+) -> Contents:
+    """Return what the records of file datastores say.
 
     Parameters
     ----------
@@ -137,19 +139,22 @@ def contents(ask: Ask, tables: Sequence[str], *, rows: int, has_datasets: bool) 
     has_datasets
         Whether there is a relation ``datasets`` that has ``dataset_id``,
         ``dataset_type`` and ``run`` too.
+    told
+        Called after each of `STEPS` steps, with 1.
     """
     shared_files, shared_records = Questions(ask, tables).shared(rows)
-    yield None
+    told(1)
     questions = Questions(ask, tables, has_shared=shared_files > 0)
     totals = questions.totals()
-    yield None
+    told(1)
     copies = (0, 0) if totals["no_checksum"] == totals["records"] else questions.copies(rows)
-    yield None
+    told(1)
     sizes, largest = questions.sizes(), questions.largest()
-    yield None
+    told(1)
     bys = (*(_OF_DATASETS if has_datasets else ()), *_OF_RECORDS, *(("table",) if tables[1:] else ()))
     groupings, strangers = questions.groupings(bys)
-    yield Contents(
+    told(1)
+    return Contents(
         **totals,
         files=totals["records"] - shared_records + shared_files,
         shared_files=shared_files,

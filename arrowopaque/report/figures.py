@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["SQL_BYTES_A_ROW", "Compression", "Figures", "Table", "collect", "steps"]
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -130,8 +130,10 @@ def collect(source: Source, told: Callable[[float], None] = lambda _: None) -> F
     place = shlex.quote(source.place)
     advice = [*of_findings(report.findings), *failed]
     for table in tables:
+        # Without a key nothing is flushed.
+        delta = (table.delta or 0) if source.tables[table.name][1].primary_key else 0
         advice += of_table(
-            table.name, table.files, table.delta or 0, table.tombstones or 0, source.volume.options, place
+            table.name, table.files, delta, table.tombstones or 0, source.volume.options, place
         )
     advice += of_contents(records) if records else ()
     return Figures(
@@ -178,21 +180,11 @@ def _contents(
     rows = sum(table.rows for table in tables if table.is_datastore)
     if not names:
         return None, []
-    found = None
     try:
-        asked = contents(source.ask, names, rows=rows, has_datasets=source.has_datasets)
-        for found in _told(asked, told):  # noqa: B007  the last one is the answer
-            pass
+        return contents(source.ask, names, rows=rows, has_datasets=source.has_datasets, told=told), []
     except CorruptStoreError as err:
         title = "the datastore records cannot be read, so that nothing is told of them"
         return None, [Advice("unreadable", Severity.ERROR, None, rows, title, str(err))]
-    return found, []
-
-
-def _told(steps: Iterator[Contents | None], told: Callable[[float], None]) -> Iterator[Contents | None]:
-    for step in steps:
-        told(1)
-        yield step
 
 
 def _compression(tables: list[Table]) -> Compression:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Files", "Growth", "Part", "Worn", "bytes_of", "files_of", "growth"]
+__all__ = ["Files", "Growth", "Part", "Worn", "files_of", "growth"]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from arrowopaque.errors import CorruptStoreError
-from arrowopaque.format.manifest import DataFile, MetaTable, Partition, TableManifest
+from arrowopaque.format.manifest import MetaTable, Partition, TableManifest
 from arrowopaque.maintain.tiers import plan
 from arrowopaque.options import Options
 from arrowopaque.store.catalog import FileChain
@@ -83,13 +83,6 @@ class Growth:
     files: int
 
 
-def bytes_of(file: DataFile) -> int:
-    """Return the size of a data file and of all that belongs to it."""
-    return (
-        file.bytes + sum(index.bytes for index in file.indexes) + (file.deletes.bytes if file.deletes else 0)
-    )
-
-
 def files_of(manifest: TableManifest, options: Options) -> Files:
     """Return how a table's data files are."""
     files = [file for _, file in manifest.files()]
@@ -101,13 +94,13 @@ def files_of(manifest: TableManifest, options: Options) -> Files:
         created=manifest.created,
         rows=manifest.rows,
         deleted=sum(file.rows for file in files) - manifest.rows,
-        bytes=sum(map(bytes_of, files)),
+        bytes=sum(file.all_bytes for file in files),
         files=len(files),
         partitions=len(manifest.partitions),
         parts=tuple(_parts(manifest.partitions)),
         worn_files=len(worn),
         worn=tuple(
-            Worn(file.path, file.live, file.rows - file.live, bytes_of(file)) for file in worn[:_LISTED]
+            Worn(file.path, file.live, file.rows - file.live, file.all_bytes) for file in worn[:_LISTED]
         ),
         due_partitions=len(due),
         due_files=sum(len(merge.files) for merge in due),
@@ -126,7 +119,7 @@ def _parts(partitions: tuple[Partition, ...]) -> Iterator[Part]:
             len(some),
             rows,
             sum(file.rows for file in files) - rows,
-            sum(map(bytes_of, files)),
+            sum(file.all_bytes for file in files),
             len(files),
         )
 
@@ -197,4 +190,4 @@ def _load(volume: Volume, name: str) -> TableManifest | None:
 
 def _point(manifest: TableManifest, version: int, created: datetime) -> Growth:
     files = [file for _, file in manifest.files()]
-    return Growth(version, created, manifest.rows, sum(map(bytes_of, files)), len(files))
+    return Growth(version, created, manifest.rows, sum(file.all_bytes for file in files), len(files))

@@ -39,7 +39,7 @@ from arrowopaque.store.keys import comparable
 from arrowopaque.store.matches import Hits
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.parallel import run_all
-from arrowopaque.store.parquet import POSITION, index_schema
+from arrowopaque.store.parquet import index_schema, position_column
 from arrowopaque.store.volume import Volume
 
 
@@ -110,7 +110,8 @@ def _store_index(
     volume: Volume, spec: TableSpec, rows: pa.Table, columns: tuple[str, ...], path: str
 ) -> Facts:
     """Store where each value of ``columns`` is among rows."""
-    table = rows.select(list(columns)).append_column(POSITION, pa.array(np.arange(rows.num_rows), pa.int64()))
+    positions = pa.array(np.arange(rows.num_rows), pa.int64())
+    table = rows.select(list(columns)).append_column(position_column(columns), positions)
     if table.column(0).null_count:
         table = table.filter(table.column(0).is_valid())
     return _store_sorted(volume, spec, sort_rows(table, columns), path, columns)

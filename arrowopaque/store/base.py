@@ -32,7 +32,7 @@ from arrowopaque.store.keys import comparable
 from arrowopaque.store.matches import Match, rows_of, same_rows
 from arrowopaque.store.order import distinct
 from arrowopaque.store.parallel import ahead
-from arrowopaque.store.parquet import POSITION
+from arrowopaque.store.parquet import position_column
 from arrowopaque.store.volume import Volume
 
 
@@ -158,12 +158,12 @@ class Base:
         index = next(index for index in entry.indexes if index.columns == columns)
         if not index.rows:
             return
-        found, wanted = self.open(index), [*names]
+        found, wanted, stated = self.open(index), [*names], [position_column(columns)]
         if columns[0] not in wanted:
             wanted.append(columns[0])
         place = wanted.index(columns[0])
         for group, at in found.find(value):
-            (position,) = found.row(group, at, [POSITION])
+            (position,) = found.row(group, at, stated)
             if not 0 <= position < entry.rows:
                 raise self._lies(index, entry)
             for row in self.open(entry).row_at(position, wanted):
@@ -232,8 +232,8 @@ class Base:
             at = file.locate(wanted, is_rare=is_rare)
         if not len(at):
             return at
-        rows = file.take(at, [columns[0], POSITION])
-        stated = rows.column(POSITION).to_numpy().astype(np.int64)
+        rows = file.take(at, [columns[0], position_column(columns)])
+        stated = rows.column(1).to_numpy().astype(np.int64)
         order = np.argsort(stated)
         positions: Positions = stated[order]
         self._check_index(entry, index, positions, rows.column(0).take(pa.array(order)).combine_chunks())

@@ -8,9 +8,9 @@ column can still prove what it got. See "Digests" in ``docs/FORMAT.md``.
 from __future__ import annotations
 
 __all__ = [
-    "POSITION",
     "ParquetObject",
     "index_schema",
+    "position_column",
     "stored_schema",
 ]
 
@@ -40,8 +40,15 @@ _GAP = 32 * 1024
 _PIECE_GROUPS = 8
 """Row groups that one thread decodes at once."""
 
-POSITION = "position"
-"""The column of an index file that says where in the data file a row is."""
+
+def position_column(columns: Sequence[str]) -> str:
+    """Return the column of an index of ``columns`` that says where in the
+    data file a row is: none of them has its name.
+    """
+    name = "position"
+    while name in columns:
+        name = f"_{name}"
+    return name
 
 
 def stored_schema(spec: TableSpec, entry: DataFile | IndexFile) -> pa.Schema:
@@ -52,7 +59,7 @@ def stored_schema(spec: TableSpec, entry: DataFile | IndexFile) -> pa.Schema:
 def index_schema(spec: TableSpec, columns: Sequence[str]) -> pa.Schema:
     """Return the columns of an index."""
     fields = [spec.exact_schema.field(name) for name in columns]
-    return pa.schema([*fields, pa.field(POSITION, pa.int64(), False)])
+    return pa.schema([*fields, pa.field(position_column(columns), pa.int64(), False)])
 
 
 def _unpacked(arrays: Sequence[pa.Array]) -> pa.ChunkedArray:

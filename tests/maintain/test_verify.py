@@ -339,11 +339,17 @@ def test_a_flush_mends_a_damaged_copy(filled: RegistrySubject) -> None:
     assert found(filled) == []
 
 
-@pytest.mark.parametrize("name", ["file", "position", "place"])
-def test_a_key_of_any_name_is_compared(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["file", "position", "_position"])
+@pytest.mark.parametrize("is_key", [True, False])
+def test_columns_of_any_name_are_compared(name: str, is_key: bool, tmp_path: Path) -> None:
     root = StoreRoot(str(tmp_path / "root"))
-    field = ddl.FieldSpec(name, dtype=sqlalchemy.BigInteger, primaryKey=True)
-    root.register("t", from_lsst("t", ddl.TableSpec(fields=[field])))
+    fields = [ddl.FieldSpec(name, dtype=sqlalchemy.BigInteger, primaryKey=is_key)]
+    if not is_key:
+        fields.append(ddl.FieldSpec("id", dtype=sqlalchemy.BigInteger, primaryKey=True))
+    unique = {(name,)} if not is_key else set()
+    root.register("t", from_lsst("t", ddl.TableSpec(fields=fields, unique=unique)))
+    names = [field.name for field in fields]
     for start in (0, 10):
-        root.table("t").insert(*[{name: n} for n in range(start, start + 10)])
+        root.table("t").insert(*[dict.fromkeys(names, n) for n in range(start, start + 10)])
+    assert [row[name] for row in root.table("t").fetch(**{name: [3, 17]})] == [3, 17]
     assert root.verify().tables["t"].rows == 20
