@@ -114,10 +114,7 @@ class AdoptPlan:
 def _stored(db: Database) -> dict[str, str]:
     """Return what the registry says of its store, making nothing."""
     table = table_named(db, "arrowopaque_store")
-    if not host.table_exists(db, table):
-        return {}
-    with host.reading(db) as cursor:
-        return dict(cursor.execute(f"SELECT name, value FROM {host.render_table(db, table)}").rows())
+    return store_values(db, table) if host.table_exists(db, table) else {}
 
 
 def plan_adoption(repository: Either, base: str | None) -> AdoptPlan:
@@ -193,13 +190,13 @@ def prepare(repository: Either, base: str | None) -> None:
     """
     db = repository.db
     tables, _ = StaticTables.ensure(db)
-    stored = store_values(db, tables)
+    stored = store_values(db, tables.store)
     if "id" not in stored or (base and not repository.is_ours):
         id = stored.get("id") or clock.new_id()
         root = new_root(db, id, base)
         open_store(resolve_root(db, root)).probe()
         with db.transaction():
-            set_store_values(db, tables, id=id, root=root, **{STAGE: Stage.PREPARED})
+            set_store_values(db, tables.store, id=id, root=root, **{STAGE: Stage.PREPARED})
     binding = RegistryBinding.attach(db, ArrowOpaqueTableStorageManager.options)
     assert binding.volume.id, "it is made when it is opened first"
     for name, spec in repository.definitions.items():
@@ -240,7 +237,7 @@ def _switch_attributes(attributes: Attributes, tables: StaticTables, text: str) 
     db.delete(attributes.table, ["name"], *[{"name": name} for name in old])
     db.insert(attributes.table, *[{"name": name, "value": value} for name, value in new.items()])
     before = json.dumps({"attributes": old, "config": text})
-    set_store_values(db, tables, **{STAGE: Stage.SWITCHED, BEFORE: before, SINCE: _moment(db)})
+    set_store_values(db, tables.store, **{STAGE: Stage.SWITCHED, BEFORE: before, SINCE: _moment(db)})
 
 
 def _moment(db: Database) -> str:
@@ -270,7 +267,7 @@ def begin_moving(repository: Either) -> None:
 
     Requires: no client is left that was opened before the switch.
     """
-    set_store_values(repository.db, registry_of(repository.butler).static, **{STAGE: Stage.MOVING})
+    set_store_values(repository.db, registry_of(repository.butler).static.store, **{STAGE: Stage.MOVING})
 
 
 def move(repository: Either, rows: int, told: Callable[[float], None]) -> dict[str, int]:
@@ -312,4 +309,4 @@ def finish(repository: Either) -> None:
     """Publish the tables, and let clients do again what the options allow."""
     binding = registry_of(repository.butler)
     binding.publish()
-    set_store_values(repository.db, binding.static, **{STAGE: Stage.ADOPTED})
+    set_store_values(repository.db, binding.static.store, **{STAGE: Stage.ADOPTED})

@@ -178,15 +178,15 @@ def create_store(db: Database, tables: StaticTables, options: Options) -> None:
     db.insert(tables.store, *[{"name": name, "value": value} for name, value in rows.items()])
 
 
-def store_values(db: Database, tables: StaticTables) -> dict[str, str]:
-    """Return what the registry says of its store, by name."""
-    with db.query(tables.store.select()) as result:
-        return {row.name: row.value for row in result}
+def store_values(db: Database, table: sqlalchemy.Table) -> dict[str, str]:
+    """Return what the registry says of its store in ``table``, by name."""
+    with host.reading(db) as cursor:
+        return dict(cursor.execute(f"SELECT name, value FROM {host.render_table(db, table)}").rows())
 
 
-def set_store_values(db: Database, tables: StaticTables, **values: str) -> None:
-    """Let the registry say so of its store, by name."""
-    db.replace(tables.store, *[{"name": name, "value": value} for name, value in values.items()])
+def set_store_values(db: Database, table: sqlalchemy.Table, **values: str) -> None:
+    """Let the registry say so of its store in ``table``, by name."""
+    db.replace(table, *[{"name": name, "value": value} for name, value in values.items()])
 
 
 def open_registry_volume(db: Database, tables: StaticTables, options: Options | None) -> Volume:
@@ -199,7 +199,7 @@ def open_registry_volume(db: Database, tables: StaticTables, options: Options | 
     ObjectMissingError
         It is not where the registry says.
     """
-    stored = store_values(db, tables)
+    stored = store_values(db, tables.store)
     if not {"id", "root"} <= stored.keys():
         raise ConfigurationError(f"{db} has no arrowopaque store: it was made with another manager")
     volume = _open(db, tables, stored, options)

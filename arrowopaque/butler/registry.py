@@ -316,7 +316,7 @@ class RegistryBinding:
 
     def flush(self, *names: str, progress: Progress) -> dict[str, FlushReport]:
         """Move deltas into data files."""
-        stage = store_values(self.db, self._shared.tables).get(STAGE)
+        stage = store_values(self.db, self.static.store).get(STAGE)
         if stage and Stage(stage).keeps_delta:
             raise ConflictError(
                 f"{self.db} is on its way between two managers ({stage}), so that no row may leave "

@@ -75,7 +75,7 @@ def begin_returning(repository: Either) -> None:
 
     Clients that are open already may still write large calls to data files.
     """
-    set_store_values(repository.db, registry_of(repository.butler).static, **{STAGE: Stage.RETURNING})
+    set_store_values(repository.db, registry_of(repository.butler).static.store, **{STAGE: Stage.RETURNING})
 
 
 def put_back(repository: Either, rows: int, told: Callable[[float], None]) -> dict[str, int]:
@@ -116,7 +116,7 @@ def hand_over(repository: Either) -> Volume:
     """
     binding = registry_of(repository.butler)
     volume = binding.volume
-    before = json.loads(store_values(repository.db, binding.static).get(BEFORE, "{}"))
+    before = json.loads(store_values(repository.db, binding.static.store).get(BEFORE, "{}"))
     old = before.get("attributes") or Attributes.of(SQL, VERSIONS)
     _restore_config(repository, before.get("config"))
     tables = [binding.readable(repository.db, name) for name in sorted(binding.names())]

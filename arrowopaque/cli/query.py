@@ -16,7 +16,7 @@ from rich.console import Console
 
 from arrowopaque.cli.command import Command, pass_output
 from arrowopaque.cli.formats import BINARY, FORMATS, file_to_write, format_of, show_rows, write_rows
-from arrowopaque.cli.interruptible import interruptible
+from arrowopaque.cli.interruptible import heeding_interrupts, interruptible, stopped
 from arrowopaque.cli.output import Output
 from arrowopaque.cli.target import Target, at_option, open_target, store_at, target_argument
 from arrowopaque.errors import ConfigurationError, StoreAccessError
@@ -87,7 +87,8 @@ def _rows(asked: Any, text: str) -> _Rows:
     # Imported late: it takes a tenth of a second.
     from arrowopaque.query import interrupt
 
-    relation = asked.sql(text)
+    with heeding_interrupts():
+        relation = asked.sql(text)
     stop = partial(interrupt, relation)
     return _Rows(interruptible(partial(relation.to_arrow_reader, _BATCH), stop), stop)
 
@@ -96,16 +97,23 @@ def _batches(rows: _Rows, done: Callable[[float], None]) -> Iterator[pa.RecordBa
     """Yield an answer; what fails on the way is DuckDB's, though Arrow
     raises it.
     """
-    while True:
-        try:
-            batch = interruptible(rows.reader.read_next_batch, rows.stop)
-        except StopIteration:
-            return
-        except (OSError, pa.ArrowException) as err:
-            kind = StoreAccessError if str(err).startswith("IO Error") else ConfigurationError
-            raise kind(str(err)) from err
-        yield batch
-        done(batch.num_rows)
+    try:
+        while (batch := _next_batch(rows)) is not None:
+            yield batch
+            done(batch.num_rows)
+    finally:
+        # Alone it may wait for what DuckDB computes ahead, however long that takes.
+        stopped(rows.reader.close, rows.stop)
+
+
+def _next_batch(rows: _Rows) -> pa.RecordBatch | None:
+    try:
+        return interruptible(rows.reader.read_next_batch, rows.stop)
+    except StopIteration:
+        return None
+    except (OSError, pa.ArrowException) as err:
+        kind = StoreAccessError if str(err).startswith("IO Error") else ConfigurationError
+        raise kind(str(err)) from err
 
 
 def _asked(output: Output, target: Target, at: str | None, text: str) -> Any:

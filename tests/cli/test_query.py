@@ -368,7 +368,7 @@ main()
 """Says when the question is asked."""
 
 
-@pytest.mark.parametrize("wait", [0, 0.3, 1])
+@pytest.mark.parametrize("wait", [0, 0.3, 2])
 @pytest.mark.parametrize("sql", [ENDLESS, SLOW])
 def test_ctrl_c(place: str, sql: str, wait: float) -> None:
     command = [sys.executable, "-c", READY, "query", place, sql, "--format", "csv"]
