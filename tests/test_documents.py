@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,23 @@ def test_the_readme_shows_what_the_tutorial_runs() -> None:
     shown = [(step.command, step.output) for step in steps_of(tour)]
     assert len(shown) > 5
     assert [step for step in shown if step not in run] == []
+
+
+def test_the_readme_compares_with_measured_figures() -> None:
+    shown = _table((ROOT / "README.md").read_text().partition("## Beside its peers")[2])
+    measured = _table((ROOT / "docs" / "BENCHMARKS.md").read_text().partition("### 1,000,000 rows")[2])
+    assert len(shown) > 8
+    for workload, figures in shown.items():
+        assert figures.items() <= measured[workload].items(), workload
+
+
+def _table(text: str) -> dict[str, dict[str, str]]:
+    """Return the first table of a text: its rows by their first cell, their
+    other cells by column.
+    """
+    lines = itertools.takewhile(
+        lambda line: line.startswith("|"),
+        itertools.dropwhile(lambda line: not line.startswith("|"), text.splitlines()),
+    )
+    (_, *columns), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in rows}

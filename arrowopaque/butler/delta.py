@@ -38,8 +38,8 @@ _MANY, _ALL = 500, 50_000
 how many rows at most: sending the values costs more.
 """
 
-_held: WeakKeyDictionary[sqlalchemy.RootTransaction, dict[str, str]] = WeakKeyDictionary()
-"""Manifests, by table, that nobody can change before a transaction ends."""
+_held: WeakKeyDictionary[sqlalchemy.RootTransaction, dict[str, Base]] = WeakKeyDictionary()
+"""Data files, by table, that nobody can change before a transaction ends."""
 
 _DIALECTS: dict[str, type[Dialect]] = {"sqlite": Sqlite, "postgresql": Postgres}
 
@@ -188,18 +188,22 @@ class RegistryTable:
         _, tombstones, manifest = self.split(cursor.execute_several(*self.sql.state(self.name, where)).rows())
         return tombstones, manifest
 
-    def hold(self, cursor: Cursor, manifest: str) -> None:
-        """Remember C's manifest for the rest of a transaction.
+    def hold(self, cursor: Cursor, manifest: str) -> Base:
+        """Return the data files at C's manifest, and remember them for the
+        rest of a transaction.
 
-        Requires: the transaction has the small lock. It keeps it to its end,
-        unless it got it in a savepoint.
+        Requires: the transaction has the small lock, on SQLite the lock that
+        every write has. It keeps it to its end, unless it got it in a
+        savepoint.
         """
+        base = self.base(manifest or None)
         transaction = _transaction_of(cursor)
         if transaction is not None and not transaction.connection.in_nested_transaction():
-            _held.setdefault(transaction, {})[self.name] = manifest
+            _held.setdefault(transaction, {})[self.name] = base
+        return base
 
-    def held(self, cursor: Cursor) -> str | None:
-        """Return what `hold` was told in this transaction."""
+    def held(self, cursor: Cursor) -> Base | None:
+        """Return what `hold` has returned in this transaction."""
         transaction = _transaction_of(cursor)
         return None if transaction is None else _held.get(transaction, {}).get(self.name)
 

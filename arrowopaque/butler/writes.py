@@ -120,30 +120,30 @@ def insert(table: RegistryTable, cursor: Cursor, call: Call) -> None:
             # A clash found afterwards ends in the server's error, which undoes the insert too.
             _refuse_clashing(table, cursor, call, keys, _insert_first(table, sql, cursor, call))
         else:
-            ((manifest,),) = cursor.execute(*sql.manifest(table.name)).rows()
-            _refuse_clashing(table, cursor, call, keys, manifest)
+            base = table.held(cursor)
+            if base is None:
+                ((manifest,),) = cursor.execute(*sql.manifest(table.name)).rows()
+                base = table.hold(cursor, manifest)
+            _refuse_clashing(table, cursor, call, keys, base)
             sql.insert(cursor, call.names, call.rows)
 
 
-def _insert_first(table: RegistryTable, sql: Postgres, cursor: Cursor, call: Call) -> str:
-    """Insert into D, and return C's manifest."""
-    manifest = table.held(cursor)
-    if manifest is not None:
+def _insert_first(table: RegistryTable, sql: Postgres, cursor: Cursor, call: Call) -> Base:
+    """Insert into D, and return the data files."""
+    base = table.held(cursor)
+    if base is not None:
         sql.insert(cursor, call.names, call.rows)
-        return manifest
+        return base
     # The INSERT takes D's small lock, and C is read in a statement after it.
     insertion, values = sql.insert_statement(call.names, call.rows)
     statement, parameters = sql.manifest(table.name)
     found = cursor.execute_several(f"{insertion}; {statement}", [*values, *parameters]).rows()
-    manifest = str(found[0][0])
-    table.hold(cursor, manifest)
-    return manifest
+    return table.hold(cursor, str(found[0][0]))
 
 
 def _refuse_clashing(
-    table: RegistryTable, cursor: Cursor, call: Call, keys: Sequence[Key], manifest: str
+    table: RegistryTable, cursor: Cursor, call: Call, keys: Sequence[Key], base: Base
 ) -> None:
-    base = table.base(manifest or None)
     existing = existing_keys(base, keys, {})
     if existing:
         # C cannot have changed since: what tombstones there are now is true of it.

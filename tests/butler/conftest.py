@@ -12,7 +12,7 @@ from lsst.daf.butler import Butler, Config
 
 from tests.support.answers import load_registry
 from tests.support.butlers import SEED, ButlerRepository, open_butlers
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import DRIVERS, PostgresServer
 from tests.support.subjects import KINDS, Kind, Placement, Site
 
 Case = tuple[str, Placement]
@@ -52,9 +52,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def butler_database(postgres_server: PostgresServer) -> str:
     """One database for all repositories: each has a schema of its own.
 
-    The driver is the other one than that of the conformance suite.
+    The driver is another one than that of most other tests, if there is one.
     """
-    return postgres_server.new_database().url("postgresql+psycopg")
+    return postgres_server.new_database().url(DRIVERS[-1])
 
 
 @pytest.fixture(scope="session")

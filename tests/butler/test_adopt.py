@@ -20,6 +20,7 @@ from arrowopaque.butler.either import OURS, SQL, open_either, other_clients
 from arrowopaque.errors import ConfigurationError, ConflictError, CorruptStoreError
 from tests.support.adopting import KINDS_TO_ADOPT, Adoptable, command
 from tests.support.butlers import RECORDS, content, datastore_of, manager_of
+from tests.support.s3server import S3Server
 from tests.support.subjects import override_options
 
 
@@ -48,7 +49,7 @@ def _no_server() -> Any:
 def _switched(adoptable: Adoptable) -> None:
     """Adopt up to the switch."""
     with open_either(adoptable.place, writeable=True) as found:
-        steps.prepare(found, str(adoptable.folder / "stores"))
+        steps.prepare(found, adoptable.stores)
         steps.switch(found)
 
 
@@ -70,7 +71,20 @@ def test_adopted_and_restored(adoptable: Adoptable) -> None:
     assert told["moved"] == {RECORDS: len(rows)}
     assert adoptable.snapshot() == before
     assert adoptable.rows() == rows
-    assert [path for path in (adoptable.folder / "stores").rglob("*") if path.is_file()] == []
+    assert [path for path in Path(adoptable.stores).rglob("*") if path.is_file()] == []
+
+
+def test_a_store_in_a_bucket(adoptable: Adoptable, s3_bucket: str, s3_server: S3Server) -> None:
+    before, rows = adoptable.snapshot(), adoptable.rows()
+    adoptable.stores = f"s3://{s3_bucket}/stores"
+    assert adoptable.adopt()["moved"] == {RECORDS: len(rows)}
+    assert adoptable.sql_rows() == 0
+    assert adoptable.rows() == rows
+    assert any(name.endswith(".parquet") for name in s3_server.contents(s3_bucket))
+    adoptable.restore("--delete-store")
+    assert adoptable.snapshot() == before
+    assert adoptable.rows() == rows
+    assert s3_server.contents(s3_bucket) == {}
 
 
 def test_adopted_repository_is_one_like_any_other(adoptable: Adoptable) -> None:

@@ -15,11 +15,10 @@ from lsst.daf.butler.registry.interfaces import OpaqueTableStorage
 from tests.faults.sweep import TABLES, ours
 from tests.opaque.suite_base import assert_holds, contents
 from tests.support import specs
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import DRIVERS, PostgresServer
 from tests.support.specs import row, rows
 from tests.support.subjects import RegistrySubject, Site, open_repository
 
-DRIVERS = ("postgresql+psycopg2", "postgresql+psycopg")
 KINDS = ("sql-postgres", "arrow-postgres-local")
 _OPTIONS = {"bulk_rows": 3, "flush_at_open": 0}
 
@@ -280,4 +279,4 @@ def test_server_is_restarted_under_its_clients(tmp_path: Path) -> None:
             ours(arrow.idle).verify()
         # Both transactions were undone, and told so.
         lost = (sqlalchemy.exc.OperationalError, True)
-        assert [trio.outcomes[:2] for trio in trios.values()] == [[lost, lost]] * 4
+        assert [trio.outcomes[:2] for trio in trios.values()] == [[lost, lost]] * len(trios)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Manager", "ReadOnly"]
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -111,9 +112,11 @@ class Manager(SuiteBase):
         with subject.database.session():
             table = subject.manager.register("one", specs.standard())
             assert list(table.fetch()) == []
-            with pytest.raises(AssertionError):
+            # The SQL manager's reads begin a transaction, which nobody commits. Ours begin none.
+            assert subject.database.isInTransaction() is not subject.is_arrow
+            with nullcontext() if subject.is_arrow else pytest.raises(AssertionError):
                 subject.manager.register("two", specs.standard())
-        assert subject.manager.get("two") is None
+        assert (subject.manager.get("two") is not None) is subject.is_arrow
 
     @pytest.mark.parametrize("name", specs.ODD_TABLE_NAMES)
     def test_names_that_need_quoting(self, subject: Subject, name: str) -> None:

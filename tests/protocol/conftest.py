@@ -9,10 +9,8 @@ import pytest
 import sqlalchemy
 
 from tests.protocol.crew import Crew, watch_root, watch_steps
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import DRIVERS, PostgresServer
 from tests.support.subjects import RegistrySubject, RootSubject, Site, open_repository
-
-DRIVERS = ("postgresql+psycopg2", "postgresql+psycopg")
 
 _OPTIONS = {"bulk_rows": 2, "flush_at_open": 0, "lock_timeout": 20.0}
 

@@ -20,7 +20,7 @@ from arrowopaque.butler.either import open_either
 from arrowopaque.cli.main import main
 from tests.cli.documented import assert_documented
 from tests.support.butlers import RECORDS, ButlerRepository, datastore_of
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import DRIVERS, PostgresServer
 from tests.support.subjects import KINDS, Placement, Site
 
 KINDS_TO_ADOPT = ("sql-sqlite", "sql-postgres")
@@ -55,6 +55,8 @@ class Adoptable:
     kind: str
     folder: Path
     server: Callable[[], PostgresServer]
+    stores: str = field(init=False)
+    """Where its store comes to be."""
     repository: ButlerRepository = field(init=False)
     live: list[DatasetRef] = field(init=False)
     trashed: list[DatasetRef] = field(init=False)
@@ -62,9 +64,10 @@ class Adoptable:
     """Datasets of one file: the first is in the trash."""
 
     def __post_init__(self) -> None:
+        self.stores = str(self.folder / "stores")
         postgres = None
         if self.kind == "sql-postgres":
-            postgres = self.server().new_database().url("postgresql+psycopg")
+            postgres = self.server().new_database().url(DRIVERS[-1])
         self.repository = ButlerRepository(
             KINDS[self.kind], Site(self.folder, postgres=postgres), Placement.DELTA, "repo"
         )
@@ -91,7 +94,7 @@ class Adoptable:
     @property
     def arguments(self) -> tuple[str, ...]:
         """What a command needs to adopt it."""
-        return (self.place, "--root", str(self.folder / "stores"), "--yes", "--rows", "3")
+        return (self.place, "--root", self.stores, "--yes", "--rows", "3")
 
     def adopt(self, *more: str) -> Any:
         """Adopt it, and return what the command says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Database", "PostgresServer"]
+__all__ = ["DRIVERS", "Database", "PostgresServer"]
 
 import itertools
 import os
@@ -11,12 +11,21 @@ import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
+
+from packaging.version import Version
 
 _HOST = "127.0.0.1"
 _USER = "postgres"
 _STARTS = 5
+
+DRIVERS: tuple[str, ...] = ("postgresql+psycopg2",)
+"""Those that the installed lsst-daf-butler takes."""
+if Version(version("lsst-daf-butler")) >= Version("30.2026.4200"):
+    DRIVERS += ("postgresql+psycopg",)
+
 _SETTINGS = """
 fsync = off
 listen_addresses = '{host}'
