@@ -147,7 +147,7 @@ class Base:
             # A fetch finds its row where it can only be, a unique check seldom finds one.
             along = names if len(entries) == 1 and len(names) > len(columns) else ()
             for file in map(self.open, entries):
-                yield from (file.row(group, at, names) for group, at in file.find(value, along))
+                yield from file.rows_with(value, tuple(names), along)
             return
         for entry in self.files:
             yield from self._rows_by_index(entry, columns, value, names)

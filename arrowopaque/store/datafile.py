@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SortedFile", "same_values"]
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -228,6 +229,25 @@ class SortedFile:
             return found
         offsets = self.object.offsets
         return [(group, at) for group, at in found if not _holds(deleted, offsets[group] + at)]
+
+    def rows_with(
+        self, value: Any, names: tuple[str, ...], along: Sequence[str] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Return some columns of the rows whose leading column is ``value``
+        and that are not deleted; see `find`.
+
+        They are kept by themselves too: a row group, of which the cache may
+        hold a small share, takes a thousand times their memory.
+        """
+        deletes = self.entry.deletes if isinstance(self.entry, DataFile) else None
+        key = (self.entry.path, "rows", deletes and deletes.path, value, names)
+        found: list[tuple[Any, ...]] | None = self._cache.get(key)
+        if found is None:
+            found = [self.row(group, at, names) for group, at in self.find(value, along)]
+            if found:
+                size = sum(_OBJECT_BYTES + sum(map(sys.getsizeof, row)) for row in found)
+                self._cache.put(key, found, size)
+        return found
 
     def row(self, group: int, at: int, names: Sequence[str]) -> tuple[Any, ...]:
         """Return some columns of one row."""

@@ -9,6 +9,7 @@ import pytest
 
 from arrowopaque import ConstraintError, Options, StoreRoot
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
+from arrowopaque.store.parquet import ParquetObject
 
 COUNT = 100
 SPEC = TableSpec(
@@ -100,3 +101,25 @@ def test_keys_that_are_strings_are_kept_once(tmp_path: Path, length: int) -> Non
     assert not list(root.table("t").fetch(id=ids[0] + "0"))
     column = pa.array(ids).nbytes
     assert column <= root.volume.cache.used - before <= column + 4_000
+
+
+def test_rows_are_known_longer_than_their_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a large table each row that is asked for has a row group of its own, and few of those are kept."""
+    options = Options(bulk_rows=2, row_group_rows=10_000, cache_bytes=1_000_000)
+    root = StoreRoot(str(tmp_path / "root"), options=options)
+    root.register("t", SPEC)
+    names = [f"n{n:015d}" for n in range(100_000)]
+    root.table("t").insert_arrow(pa.table({"id": range(100_000), "name": names}, SPEC.arrow_schema))
+    table, wanted = root.table("t"), range(5, 100_000, 10_000)
+    first = [list(table.fetch(id=id)) for id in wanted]
+    assert first == [[{"id": id, "name": names[id]}] for id in wanted]
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetObject, "_decode", None)
+        assert [list(table.fetch(id=id)) for id in wanted] == first
+        with pytest.raises(TypeError):
+            list(table.fetch(id=6))
+    table.delete(["id"], {"id": 5}, {"id": 10_005})
+    table.replace({"id": 20_005, "name": "new"}, {"id": 5, "name": "again"})
+    again = [list(table.fetch(id=id)) for id in wanted]
+    assert again[:3] == [[{"id": 5, "name": "again"}], [], [{"id": 20_005, "name": "new"}]]
+    assert again[3:] == first[3:]
