@@ -22,6 +22,7 @@ from arrowopaque.errors import (
     RootInUseError,
     StoreAccessError,
 )
+from arrowopaque.extras import what_is_missing
 from arrowopaque.options import Options
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ _LAZY = {
     "StoreRoot": "arrowopaque.root",
     "sql": "arrowopaque.butler.analytics",
 }
-_BUTLER_PACKAGES = frozenset({"astropy", "lsst", "sqlalchemy"})
 
 
 def __getattr__(name: str) -> Any:
@@ -73,13 +73,10 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(home), name)
     except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] not in _BUTLER_PACKAGES:
+        missing = what_is_missing(exc)
+        if missing is None:
             raise
-        raise ImportError(
-            f"{__name__}.{name} needs {exc.name!r}, which is not installed: "
-            f"install the extra `butler`, as in `pip install '{__name__}[butler]'`",
-            name=exc.name,
-        ) from exc
+        raise ImportError(f"{__name__}.{name} needs {missing}", name=exc.name) from exc
     globals()[name] = value
     return value
 

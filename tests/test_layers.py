@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1] / PACKAGE
 MAX_LINES = 400
 
 _LAYERS: list[dict[str, str]] = [
-    {"": "errors clock options"},
+    {"": "errors clock options extras"},
     {"format": "limits document bitmap thrift spec names where columns values keyfilter"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
     {

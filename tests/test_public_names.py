@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 import arrowopaque
+from tests.support.absent import WITHOUT_BUTLER
 
 PUBLIC = {
     "ArrowDatastoreRegistryBridgeManager",
@@ -35,15 +36,6 @@ NEED_BUTLER = [
     "ArrowOpaqueTableStorageManager",
     "sql",
 ]
-# Makes this interpreter one where the extra `butler` is not installed.
-WITHOUT_BUTLER = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"lsst", "sqlalchemy", "astropy"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Absent())
-"""
 
 
 def run(source: str) -> str:

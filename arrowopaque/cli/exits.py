@@ -14,6 +14,7 @@ from arrowopaque.errors import (
     FormatVersionError,
     StoreAccessError,
 )
+from arrowopaque.extras import what_is_missing
 
 
 class Exit(enum.IntEnum):
@@ -60,6 +61,8 @@ def exit_of(error: BaseException) -> Exit | None:
     """Return the exit code of an error that users can do something about;
     `None` for one that only we can.
     """
+    if what_is_missing(error):
+        return Exit.USAGE
     package = type(error).__module__.partition(".")[0]
     if package in _FOREIGN:
         return _FOREIGN[package]
@@ -71,5 +74,8 @@ def exit_of(error: BaseException) -> Exit | None:
 
 def message_of(error: BaseException) -> str:
     """Return an error as one line."""
+    missing = what_is_missing(error)
+    if missing:
+        return f"this needs {missing}"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return " ".join(text.split()) or type(error).__name__

@@ -23,6 +23,7 @@ import click
 
 from arrowopaque.cli.output import Output
 from arrowopaque.errors import ArrowOpaqueError, ConfigurationError
+from arrowopaque.extras import what_is_missing
 from arrowopaque.format import names
 from arrowopaque.objects.opening import open_store
 from arrowopaque.root import StoreRoot
@@ -128,10 +129,12 @@ def open_target(place: str, *, writeable: bool = False) -> Iterator[Target]:
         return
     try:
         from arrowopaque.butler.opening import open_repository
-    except ModuleNotFoundError as err:
+    except ImportError as err:
+        missing = what_is_missing(err)
+        if missing is None:
+            raise
         raise ConfigurationError(
-            f"{place!r} is no root of a store; to open Butler repositories install {err.name!r}, "
-            "as in: pip install 'arrowopaque[butler]'"
+            f"{place!r} is no root of a store, and a Butler repository needs {missing}"
         ) from err
     with open_repository(place, writeable=writeable) as repository:
         yield RepositoryTarget(place, repository)
