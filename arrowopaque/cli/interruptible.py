@@ -40,10 +40,11 @@ def interruptible(action: Callable[[], Result], stop: Callable[[], None]) -> Res
         while not wait([running], _PAUSE).done:
             if pressed.is_set():
                 stop()
-        if pressed.is_set():
-            # What came of it may be busy still.
-            stopped(results.clear, stop)
-            raise KeyboardInterrupt
+    # Asked only now: it may have been pressed while the thread ended.
+    if pressed.is_set():
+        # What came of it may be busy still.
+        stopped(results.clear, stop)
+        raise KeyboardInterrupt
     running.result()
     return results.pop()
 

@@ -7,6 +7,7 @@ __all__ = ["query"]
 import io
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
@@ -65,8 +66,8 @@ def query(
         if text is None:
             _converse(output, target, at, kind)
         else:
-            rows = _rows(_asked(output, target, at, text), text)
-            _answer(output, rows, kind, file)
+            with _rows(_asked(output, target, at, text), text) as rows:
+                _show(output, rows, kind, file)
 
 
 def _kind(output: Output, kind: str | None, file: str | None) -> str:
@@ -83,27 +84,29 @@ class _Rows(NamedTuple):
     """Lets that fail."""
 
 
-def _rows(asked: Any, text: str) -> _Rows:
+@contextmanager
+def _rows(asked: Any, text: str) -> Iterator[_Rows]:
     # Imported late: it takes a tenth of a second.
     from arrowopaque.query import interrupt
 
     with heeding_interrupts():
         relation = asked.sql(text)
     stop = partial(interrupt, relation)
-    return _Rows(interruptible(partial(relation.to_arrow_reader, _BATCH), stop), stop)
+    rows = _Rows(interruptible(partial(relation.to_arrow_reader, _BATCH), stop), stop)
+    try:
+        yield rows
+    finally:
+        # Alone it may wait for what DuckDB computes ahead, however long that takes.
+        stopped(rows.reader.close, stop)
 
 
 def _batches(rows: _Rows, done: Callable[[float], None]) -> Iterator[pa.RecordBatch]:
     """Yield an answer; what fails on the way is DuckDB's, though Arrow
     raises it.
     """
-    try:
-        while (batch := _next_batch(rows)) is not None:
-            yield batch
-            done(batch.num_rows)
-    finally:
-        # Alone it may wait for what DuckDB computes ahead, however long that takes.
-        stopped(rows.reader.close, rows.stop)
+    while (batch := _next_batch(rows)) is not None:
+        yield batch
+        done(batch.num_rows)
 
 
 def _next_batch(rows: _Rows) -> pa.RecordBatch | None:
@@ -125,7 +128,7 @@ def _asked(output: Output, target: Target, at: str | None, text: str) -> Any:
     return store_at(output, target, at, *mentioned(text, target.files.names()))
 
 
-def _answer(output: Output, rows: _Rows, kind: str, file: str | None = None) -> None:
+def _show(output: Output, rows: _Rows, kind: str, file: str | None = None) -> None:
     schema = rows.reader.schema
     if file is not None:
         with file_to_write(file) as stream, output.progress("rows", None) as done:
@@ -158,4 +161,9 @@ def _converse(output: Output, target: Target, at: str | None, kind: str) -> None
     tables = {name: files.spec(name).names for name in files.names()}
     views = target.views if at is None else ()
     words = Vocabulary({**tables, **dict.fromkeys(views, ())})
-    converse(output, lambda text: _answer(output, _rows(asked, text), kind), words)
+
+    def answer(text: str) -> None:
+        with _rows(asked, text) as rows:
+            _show(output, rows, kind)
+
+    converse(output, answer, words)
