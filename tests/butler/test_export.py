@@ -19,6 +19,7 @@ from arrowopaque import ConfigurationError, ReadOnlyError, StoreRoot
 from arrowopaque.butler.choosing import Selection, choose, count_datasets
 from arrowopaque.butler.exporting import export_repository
 from arrowopaque.transfer.tables import SPECS
+from tests.support.absent import WITHOUT_BUTLER
 from tests.support.answers import YEARS, answers, members_of
 from tests.support.butlers import RECORDS, ButlerRepository, content
 
@@ -277,12 +278,6 @@ def test_to_s3(registry: Butler, s3_bucket: str) -> None:
 def test_opens_without_lsst(registry: Butler, dest: str) -> None:
     export_repository(registry, dest)
     source = """
-        import sys
-        class Absent:
-            def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] in {"lsst", "sqlalchemy", "astropy"}:
-                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        sys.meta_path.insert(0, Absent())
         from arrowopaque import StoreRoot
         root = StoreRoot(sys.argv[1], writeable=False)
         root.verify()
@@ -292,7 +287,7 @@ def test_opens_without_lsst(registry: Butler, dest: str) -> None:
             "WHERE dataset_type = 'bias' GROUP BY ALL ORDER BY ALL"
         ).fetchall())
         """
-    command = [sys.executable, "-c", textwrap.dedent(source), dest]
+    command = [sys.executable, "-c", WITHOUT_BUTLER + textwrap.dedent(source), dest]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[('Aa', 1), ('Ab', 2), ('Ba', 2), ('Bb', 1)]"
