@@ -15,7 +15,7 @@ from arrowopaque.format.receipt import Staged
 from arrowopaque.format.values import NO_CODECS, Codecs, Values
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
-from arrowopaque.maintain.progress import Progress, ignored
+from arrowopaque.maintain.progress import Doing, Progress, ignored, unwatched
 from arrowopaque.maintain.recover import Recovery, recover_root
 from arrowopaque.maintain.status import StoreStatus, TableState, status_of
 from arrowopaque.maintain.vacuum import VacuumReport, vacuum_root
@@ -144,14 +144,17 @@ class StoreRoot(Root):
         """Tell what the tables consist of, and which maintenance is due.
 
         Of a registry's store it is what was last published: rows that are
-        only in the database do not show.
+        only in the database do not show. An earlier version is past all
+        maintenance.
         """
         recent = 0 if self.is_owned else None
         tables = {
             name: TableState(entry.spec, entry.manifest, recent, recent)
             for name, entry in sorted(self.entries().items())
         }
-        return status_of(self.volume, tables, "root" if self.is_owned else "registry")
+        return status_of(
+            self.volume, tables, "root" if self.is_owned else "registry", is_past=self._is_pinned
+        )
 
     def compact(
         self, *names: str, full: bool = False, progress: Progress = ignored
@@ -225,7 +228,9 @@ class StoreRoot(Root):
             open_volume(open_store(uri, writeable=not dry_run), binding="root"), dry_run=dry_run
         )
 
-    def verify(self, level: str = Level.FULL, *, raising: bool = True) -> VerifyReport:
+    def verify(
+        self, level: str = Level.FULL, *, raising: bool = True, doing: Doing = unwatched
+    ) -> VerifyReport:
         """Prove the store sound, as far as reads see it.
 
         Parameters
@@ -235,6 +240,8 @@ class StoreRoot(Root):
             listings and footers.
         raising
             Whether to raise the first finding; else all are returned.
+        doing
+            Is told of each reading of a table, and of the rows that are read.
 
         Returns
         -------
@@ -250,7 +257,7 @@ class StoreRoot(Root):
         owned = self.is_owned
         of_store = check_chain(self.volume, self.head, wanted) if owned else check_published(self.volume)
         tables = {name: partial(self._snapshot, name) for name in self.names()}
-        return verify_tables(self.volume, tables, of_store, wanted, raising=raising)
+        return verify_tables(self.volume, tables, of_store, wanted, raising=raising, doing=doing)
 
     def _snapshot(self, name: str) -> Snapshot:
         return self.seen(name).snapshot()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from tests.support.console import run_steps, steps_of
+from tests.support.console import Step, run_steps, steps_of
 from tests.support.postgres import PostgresServer
 from tests.support.s3server import S3Server
 
@@ -51,6 +53,19 @@ def test_how_to(tmp_path: Path, postgres_server: PostgresServer, s3_server: S3Se
         **s3_server.environment,
     }
     assert run_steps(steps_of((ROOT / "docs" / "HOWTO.md").read_text()), tmp_path, environment) == []
+
+
+def test_a_server_is_named_as_shown(tmp_path: Path, s3_server: S3Server) -> None:
+    (shown,) = re.findall(
+        r"^```sh\n(.*?)^```", (ROOT / "docs" / "HOWTO.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    others = dict(s3_server.environment)
+    for name in re.findall(r"(AWS_\w+)=", shown):
+        shown = re.sub(rf"{name}=\S+", f"{name}={shlex.quote(others.pop(name))}", shown)
+    assert s3_server.url in shown
+    make = f"import arrowopaque\narrowopaque.StoreRoot('s3://{s3_server.make_bucket()}/root')\n"
+    steps = [Step(0, shown), Step(0, make, is_python=True)]
+    assert run_steps(steps, tmp_path, {**others, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}) == []
 
 
 def test_the_readme_shows_what_the_tutorial_runs() -> None:

@@ -25,7 +25,7 @@ from arrowopaque.butler.rooted import RootBinding
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
 from arrowopaque.errors import ConfigurationError
 from arrowopaque.maintain.findings import Level, VerifyReport
-from arrowopaque.maintain.progress import Progress, ignored
+from arrowopaque.maintain.progress import Doing, Progress, ignored, unwatched
 from arrowopaque.maintain.recover import Recovery
 from arrowopaque.maintain.status import StoreStatus
 from arrowopaque.options import Options
@@ -262,7 +262,9 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         """
         return self._binding.recover(dry_run=dry_run)
 
-    def verify(self, level: str = Level.FULL, *, raising: bool = True) -> VerifyReport:
+    def verify(
+        self, level: str = Level.FULL, *, raising: bool = True, doing: Doing = unwatched
+    ) -> VerifyReport:
         """Prove the store sound.
 
         Parameters
@@ -272,6 +274,8 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
             manifests, listings and footers.
         raising
             Whether to raise the first finding; else all are returned.
+        doing
+            Is told of each reading of a table, and of the rows that are read.
 
         Returns
         -------
@@ -283,7 +287,7 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         CorruptStoreError
             The first unsound thing, by name.
         """
-        return self._binding.verify(Level.of(level), raising=raising)
+        return self._binding.verify(Level.of(level), raising=raising, doing=doing)
 
     def sql(self, query: str) -> Any:
         """Ask DuckDB.

@@ -25,7 +25,7 @@ from arrowopaque.format.spec import TableSpec
 from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport, flush
-from arrowopaque.maintain.progress import Progress
+from arrowopaque.maintain.progress import Doing, Progress
 from arrowopaque.maintain.publish import described, publish_entries
 from arrowopaque.maintain.recover import Recovery, recover_table
 from arrowopaque.maintain.status import StoreStatus, TableState, status_of
@@ -353,10 +353,11 @@ class RegistryBinding:
         found = self._maintain((), lambda table: recover_table(table, dry_run=dry_run), dry_run=dry_run)
         return {name: recovery for name, recovery in found.items() if recovery is not None}
 
-    def verify(self, level: Level, *, raising: bool) -> VerifyReport:
+    def verify(self, level: Level, *, raising: bool, doing: Doing) -> VerifyReport:
         """Prove the store sound; see the manager."""
         tables = {name: partial(self._snapshot, name) for name in self.names()}
-        return verify_tables(self.volume, tables, check_published(self.volume), level, raising=raising)
+        of_store = check_published(self.volume)
+        return verify_tables(self.volume, tables, of_store, level, raising=raising, doing=doing)
 
     def _snapshot(self, name: str) -> Snapshot:
         return self.readable(self.db, name).snapshot([])

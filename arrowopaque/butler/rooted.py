@@ -20,7 +20,7 @@ from arrowopaque.format.values import Values
 from arrowopaque.maintain.compact import CompactReport
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.flush import FlushReport
-from arrowopaque.maintain.progress import Progress
+from arrowopaque.maintain.progress import Doing, Progress
 from arrowopaque.maintain.recover import Recovery
 from arrowopaque.maintain.status import StoreStatus
 from arrowopaque.maintain.vacuum import VacuumReport
@@ -153,9 +153,9 @@ class RootBinding:
         with _as_sql_raises():
             return {"": type(self._root).recover(self._root.uri, dry_run=dry_run)}
 
-    def verify(self, level: Level, *, raising: bool) -> VerifyReport:
+    def verify(self, level: Level, *, raising: bool, doing: Doing) -> VerifyReport:
         """Prove the store sound; see the manager."""
-        return self._root.verify(level, raising=raising)
+        return self._root.verify(level, raising=raising, doing=doing)
 
     def sql(self, query: str) -> Relation:
         """Ask DuckDB; see the manager."""

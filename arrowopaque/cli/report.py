@@ -11,7 +11,7 @@ import click
 
 from arrowopaque.cli.command import Command, pass_output
 from arrowopaque.cli.output import Output
-from arrowopaque.cli.target import RootTarget, Target, open_target, target_argument
+from arrowopaque.cli.target import RootTarget, Target, at_option, open_target, store_at, target_argument
 from arrowopaque.errors import ConfigurationError
 from arrowopaque.report.advice import Severity
 from arrowopaque.report.figures import Figures, collect, steps
@@ -22,7 +22,8 @@ _FILES, _CONTENTS, _GROUPING = "tables[].files.", "contents.", "contents.groupin
 
 FIELDS = {
     "place": "what was asked for",
-    "kind": "repository; root; published for the root of a repository's store",
+    "at": "the earlier version that was; null for now",
+    "kind": "repository; root; published for the data files of a repository alone",
     "uri": "the root of the store",
     "release": "of arrowopaque",
     "began": "when the first question was asked",
@@ -110,19 +111,21 @@ FIELDS = {
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file to write.  [default: report.html, with --json none]",
 )
+@at_option
 @pass_output
-def report(output: Output, place: str, file: Path | None) -> None:
+def report(output: Output, place: str, file: Path | None, at: str | None) -> None:
     """Write one HTML file that shows what a store holds, and how it is.
 
     It needs nothing else, no network either. With --json the figures go to
-    stdout.
+    stdout. An earlier version of a repository is one of its data files
+    alone: of which dataset types and runs they are is not known.
     """
     if file is None and not output.as_json:
         file = Path("report.html")
     if file is not None and not file.parent.is_dir():
         raise ConfigurationError(f"there is no folder {str(file.parent)!r} for the report")
     with open_target(place) as target:
-        source = _source(target)
+        source = _source(output, target, at)
         with output.progress("asking", steps(source)) as told:
             figures = collect(source, told)
     if file is not None:
@@ -137,8 +140,10 @@ def _say(output: Output, figures: Figures) -> None:
         output.say(", ".join(f"{n} {name}{'s' * (n > 1)}" for name in Severity if (n := counts[name])))
 
 
-def _source(target: Target) -> Source:
+def _source(output: Output, target: Target, at: str | None) -> Source:
     """Return a repository or root as what a report is made from."""
+    if at is not None:
+        return of_root(store_at(output, target, at), target.place, at)
     if isinstance(target, RootTarget):
         return of_root(target.root, target.place)
     from arrowopaque.butler.reporting import of_repository

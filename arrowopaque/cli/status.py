@@ -13,11 +13,12 @@ import click
 
 from arrowopaque.cli.command import Command, pass_output
 from arrowopaque.cli.output import Output, bytes_text
-from arrowopaque.cli.target import RootTarget, Target, open_target, target_argument
+from arrowopaque.cli.target import RootTarget, Target, at_option, open_target, store_at, target_argument
 from arrowopaque.maintain.status import Due, StoreStatus, TableStatus
 
 FIELDS = {
     "place": "what was asked for",
+    "at": "the earlier version that was; null for now",
     "uri": "the root of the store",
     "store": "the store's id",
     "binding": "what says which files are current: registry or root",
@@ -50,27 +51,30 @@ _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 @click.command(cls=Command, json_fields=FIELDS)
 @target_argument
+@at_option
 @pass_output
-def status(output: Output, place: str) -> None:
+def status(output: Output, place: str, at: str | None) -> None:
     """Tell what the tables consist of, and what maintenance is due.
 
     Reads no data file, locks nobody out, and changes nothing. At the root of
     a registry's store it tells of what was last published there: rows that
-    are only in the database do not show.
+    are only in the database do not show. An earlier version is past all
+    maintenance: nothing is due.
     """
     with open_target(place) as target:
-        found: StoreStatus = target.store.status()
+        found: StoreStatus = store_at(output, target, at).status()
         repository = _writer(target)
     due = [{**asdict(item), "command": _command(item, repository)} for item in found.due]
     data: dict[str, Any] = {
         "place": place,
+        "at": at,
         "uri": found.uri,
         "store": found.store,
         "binding": found.binding,
         "tables": {name: asdict(table) for name, table in found.tables.items()},
         "due": due,
     }
-    output.show(data, *_told(found, due))
+    output.show(data, *_told(found, due, is_past=at is not None))
 
 
 def _writer(target: Target) -> str:
@@ -85,10 +89,12 @@ def _command(due: Due, repository: str) -> str:
     return f"arrowopaque {due.action} {repository}"
 
 
-def _told(found: StoreStatus, due: list[dict[str, Any]]) -> Iterator[str]:
+def _told(found: StoreStatus, due: list[dict[str, Any]], *, is_past: bool) -> Iterator[str]:
     yield f"store {found.store} of a {found.binding}, at {found.uri}"
     for name, table in found.tables.items():
         yield from ("", name, *(f"  {what:11}{said}" for what, said in _lines(table)))
+    if is_past:
+        return
     yield ""
     if not due:
         yield "no maintenance is due"

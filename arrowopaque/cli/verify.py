@@ -10,7 +10,7 @@ from rich.table import Table
 from arrowopaque.cli.command import Command, pass_output
 from arrowopaque.cli.exits import Exit
 from arrowopaque.cli.output import Output
-from arrowopaque.cli.target import open_target, target_argument
+from arrowopaque.cli.target import at_option, open_target, store_at, target_argument
 from arrowopaque.maintain.findings import Check, Level, VerifyReport
 
 FIELDS = {
@@ -36,15 +36,16 @@ FIELDS = {
     show_default=True,
     help="Read every byte, or only the catalog, manifests, listings and footers.",
 )
+@at_option
 @pass_output
 @click.pass_context
-def verify(ctx: click.Context, output: Output, place: str, level: str) -> None:
+def verify(ctx: click.Context, output: Output, place: str, level: str, at: str | None) -> None:
     """Prove a store sound, and list all that is not.
 
     Ends with code 1 if there is something.
     """
     with open_target(place) as target:
-        report = target.store.verify(level, raising=False)
+        report = store_at(output, target, at).verify(level, raising=False, doing=output.progress)
     output.show(_data(report), *_told(report))
     if report.findings:
         output.say(f"{len(report.findings)} findings in {place}")

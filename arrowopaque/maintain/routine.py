@@ -5,21 +5,15 @@ from __future__ import annotations
 __all__ = ["Maintained", "Outcome", "Step", "maintain"]
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from arrowopaque.errors import ConflictError
 from arrowopaque.maintain.compact import CompactReport
-from arrowopaque.maintain.progress import Progress, ignored
+from arrowopaque.maintain.progress import Doing, Progress, unwatched
 from arrowopaque.maintain.status import Action, Due, StoreStatus
 from arrowopaque.maintain.vacuum import VacuumReport
-
-Doing = Callable[[str, int | None], AbstractContextManager[Progress]]
-"""Is told what is begun and how much there is to do, and gives whom to tell
-of progress.
-"""
 
 
 class Maintained(Protocol):
@@ -63,11 +57,7 @@ class Step:
     """Why it is busy."""
 
 
-def _unwatched(what: str, total: int | None) -> AbstractContextManager[Progress]:
-    return nullcontext(ignored)
-
-
-def maintain(store: Maintained, *, dry_run: bool = False, doing: Doing = _unwatched) -> Iterator[Step]:
+def maintain(store: Maintained, *, dry_run: bool = False, doing: Doing = unwatched) -> Iterator[Step]:
     """Do what is due, and yield each step when it has ended.
 
     Any number of hosts may do so at once. What one is doing is busy for the

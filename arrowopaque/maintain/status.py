@@ -108,7 +108,9 @@ class StoreStatus:
     due: tuple[Due, ...]
 
 
-def status_of(volume: Volume, tables: Mapping[str, TableState], binding: str) -> StoreStatus:
+def status_of(
+    volume: Volume, tables: Mapping[str, TableState], binding: str, *, is_past: bool = False
+) -> StoreStatus:
     """Tell what a store consists of.
 
     Parameters
@@ -119,6 +121,8 @@ def status_of(volume: Volume, tables: Mapping[str, TableState], binding: str) ->
         Each table, at one moment.
     binding
         ``registry`` or ``root``.
+    is_past
+        Whether the moment is past, so that nothing is due.
 
     Raises
     ------
@@ -127,7 +131,9 @@ def status_of(volume: Volume, tables: Mapping[str, TableState], binding: str) ->
     """
     found = {name: _table(volume, name, state) for name, state in tables.items()}
     due = [
-        item for name, status in found.items() for item in _due(name, tables[name], status, volume.options)
+        item
+        for name, status in ({} if is_past else found).items()
+        for item in _due(name, tables[name], status, volume.options)
     ]
     return StoreStatus(volume.store.uri, volume.id, binding, found, tuple(due))
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from arrowopaque.format.manifest import DataFile, IndexFile
 from arrowopaque.maintain.contents import repeats
 from arrowopaque.maintain.findings import REWRITE, Check, Finding
+from arrowopaque.maintain.progress import Progress
 from arrowopaque.store.base import Base
 from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.matches import live_only, rows_of
@@ -119,9 +120,11 @@ def _not_gone(snapshot: Snapshot, base: Base, rows: pa.Table) -> pa.Table:
     return rows.filter(pa.array(kept, pa.bool_()))
 
 
-def check_unique(name: str, snapshot: Snapshot, base: Base, columns: tuple[str, ...]) -> Iterator[Finding]:
+def check_unique(
+    name: str, snapshot: Snapshot, base: Base, columns: tuple[str, ...], progress: Progress
+) -> Iterator[Finding]:
     """Yield the first values of ``columns`` that two rows of data files
-    share, window by window.
+    share, window by window; tell of rows that were compared.
     """
     sources = _sources(base, columns)
     for window in _windows(sources):
@@ -129,7 +132,9 @@ def check_unique(name: str, snapshot: Snapshot, base: Base, columns: tuple[str, 
         found = [part for part in parts if part is not None and part.num_rows]
         if not found:
             continue
-        twins = _twins(pa.concat_tables(found), columns)
+        together = pa.concat_tables(found)
+        progress(together.num_rows)
+        twins = _twins(together, columns)
         twins = _twins(_not_gone(snapshot, base, twins), columns)
         if twins.num_rows:
             yield _shared(name, base, columns, next(rows_of(twins.select(list(columns)))))

@@ -22,6 +22,7 @@ from arrowopaque.maintain.findings import (
     caught,
     collected,
 )
+from arrowopaque.maintain.progress import Doing
 from arrowopaque.maintain.unique import check_delta, check_tombstones, check_unique
 from arrowopaque.store.base import Base
 from arrowopaque.store.cache import Cache
@@ -39,6 +40,7 @@ def verify_tables(
     level: Level,
     *,
     raising: bool,
+    doing: Doing,
 ) -> VerifyReport:
     """Check tables, after the store as a whole.
 
@@ -54,6 +56,8 @@ def verify_tables(
         How much is read.
     raising
         Whether to raise the first finding.
+    doing
+        Is told of each reading of a table, and of the rows that are read.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def verify_tables(
     reports: dict[str, TableReport] = {}
     found = collected(of_store, raising=raising)
     for name, read in tables.items():
-        found += collected(_table(volume, name, read, level, reports), raising=raising)
+        found += collected(_table(volume, name, read, level, reports, doing), raising=raising)
     return VerifyReport(reports, tuple(found))
 
 
@@ -73,7 +77,12 @@ def unremembered(volume: Volume) -> Volume:
 
 
 def _table(
-    volume: Volume, name: str, read: Callable[[], Snapshot], level: Level, reports: dict[str, TableReport]
+    volume: Volume,
+    name: str,
+    read: Callable[[], Snapshot],
+    level: Level,
+    reports: dict[str, TableReport],
+    doing: Doing,
 ) -> Iterator[Finding]:
     place = f"table {name!r} of {volume.store.uri}"
 
@@ -85,7 +94,7 @@ def _table(
             yield Finding(Check.CATALOG, name, place, f"its catalog names what is lost: {err}", RECOVER)
             return
         reports[name] = _report(snapshot)
-        yield from _snapshot(name, snapshot, base, level)
+        yield from _snapshot(name, snapshot, base, level, doing)
 
     yield from caught(Check.MANIFEST, name, place, look(), RECOVER)
 
@@ -101,7 +110,7 @@ def _report(snapshot: Snapshot) -> TableReport:
     )
 
 
-def _snapshot(name: str, snapshot: Snapshot, base: Base, level: Level) -> Iterator[Finding]:
+def _snapshot(name: str, snapshot: Snapshot, base: Base, level: Level, doing: Doing) -> Iterator[Finding]:
     if base.manifest is not None and base.manifest.table != name:
         yield Finding(
             Check.CATALOG,
@@ -114,7 +123,7 @@ def _snapshot(name: str, snapshot: Snapshot, base: Base, level: Level) -> Iterat
     broken = list(check_objects(base, name))
     yield from broken
     if level is Level.FULL and not broken:
-        yield from _contents(name, snapshot, base)
+        yield from _contents(name, snapshot, base, doing)
 
 
 def _reread(base: Base) -> Base:
@@ -161,19 +170,22 @@ def _footer(base: Base, entry: DataFile | IndexFile | Deletes) -> Iterator[Findi
     yield from ()
 
 
-def _contents(name: str, snapshot: Snapshot, base: Base) -> Iterator[Finding]:
+def _contents(name: str, snapshot: Snapshot, base: Base, doing: Doing) -> Iterator[Finding]:
     """Check every row, once the objects are known to be there."""
-    sound = True
-    for entry in base.files:
-        for finding in check_contents(base, name, entry):
-            sound = False
-            yield finding
+    sound, rows = True, sum(entry.rows for entry in base.files)
+    with doing(name, rows) as progress:
+        for entry in base.files:
+            for finding in check_contents(base, name, entry):
+                sound = False
+                yield finding
+            progress(entry.rows)
     if not sound:
         # Nothing else can be told of a table whose rows or order are wrong.
         return
     for columns in (base.spec.primary_key, *base.spec.unique):
         if columns:
-            yield from check_unique(name, snapshot, base, columns)
+            with doing(f"{name}: {', '.join(columns)}", rows) as progress:
+                yield from check_unique(name, snapshot, base, columns, progress)
             yield from check_delta(name, snapshot, base, columns)
     if base.spec.primary_key:
         yield from check_tombstones(name, snapshot, base)

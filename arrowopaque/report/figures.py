@@ -65,6 +65,8 @@ class Figures:
     """What a report says."""
 
     place: str
+    at: str | None
+    """The earlier version that was asked for."""
     kind: str
     """``repository``, ``root`` or ``published``."""
     uri: str
@@ -129,7 +131,8 @@ def collect(source: Source, told: Callable[[float], None] = lambda _: None) -> F
     records, failed = _contents(source, tables, told)
     place = shlex.quote(source.place)
     advice = [*of_findings(report.findings), *failed]
-    for table in tables:
+    # Nothing can be done to an earlier version.
+    for table in tables if source.at is None else ():
         # Without a key nothing is flushed.
         delta = (table.delta or 0) if source.tables[table.name][1].primary_key else 0
         advice += of_table(
@@ -138,6 +141,7 @@ def collect(source: Source, told: Callable[[float], None] = lambda _: None) -> F
     advice += of_contents(records) if records else ()
     return Figures(
         place=source.place,
+        at=source.at,
         kind=source.kind,
         uri=source.volume.store.uri,
         release=version("arrowopaque"),

@@ -248,7 +248,8 @@ function recent() {
   }
   if (figures.kind === "published") {
     return section("recent", title, el("p", null,
-      "Not known: this is the root of a repository's store. Rows and deletions since the last flush are in its database; ask the repository for them."));
+      figures.at ? "Not known: rows and deletions that were not flushed then are kept by the database alone, and have no versions."
+        : "Not known: this is the root of a repository's store. Rows and deletions since the last flush are in its database; ask the repository for them."));
   }
   const tables = bySize(figures.tables).slice(0, 200);
   const of = tables.map((one) => ({ ...one, inFiles: Math.max(0, one.rows - (one.delta || 0)) }));
@@ -330,7 +331,7 @@ function tiles() {
 
 function header() {
   const kinds = {
-    repository: "Butler repository", root: "store without a registry", published: "store of a Butler repository, as last published",
+    repository: "Butler repository", root: "store without a registry", published: `data files of a Butler repository${figures.at ? "" : ", as last published"}`,
   };
   const contents = figures.contents;
   const links = [["advice", "Warnings"], contents && ["stored", "What is stored"], contents && ["sizes", "File sizes"], ["growth", "Growth"],
@@ -338,7 +339,7 @@ function header() {
   document.getElementById("header").append(
     el("div", { class: "what" },
       el("h1", null, figures.place),
-      el("p", { class: "muted" }, `${kinds[figures.kind]}, looked at ${moment(figures.began)}. Store at ${figures.uri}`)),
+      el("p", { class: "muted" }, `${kinds[figures.kind]}, ${figures.at ? `as of ${figures.at}, ` : ""}looked at ${moment(figures.began)}. Store at ${figures.uri}`)),
     segmented("Theme", [["system", "System"], ["light", "Light"], ["dark", "Dark"]], remembered(), setTheme));
   document.getElementById("header").after(el("nav", { "aria-label": "Sections" },
     ...links.filter(Boolean).map(([id, text]) => el("a", { href: `#${id}` }, text))));

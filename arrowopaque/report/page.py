@@ -28,7 +28,7 @@ def render(figures: dict[str, Any]) -> str:
     style, script = _part("page.css"), "".join(map(_part, ("charts.js", "page.js")))
     policy = f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; base-uri 'none'"
     parts = {
-        "TITLE": html.escape(str(figures["place"])),
+        "TITLE": html.escape(" at ".join(str(name) for name in (figures["place"], figures["at"]) if name)),
         "POLICY": html.escape(policy),
         "STYLE": style,
         "SCRIPT": script,

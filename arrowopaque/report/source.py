@@ -25,8 +25,8 @@ class Source:
     place: str
     """What people call it."""
     kind: str
-    """``repository``, ``root``, or ``published``: the root of a repository's
-    store, which knows nothing of the delta.
+    """``repository``, ``root``, or ``published``: the data files of a
+    repository alone, which know nothing of the delta.
     """
     volume: Volume
     tables: Mapping[str, tuple[str | None, TableSpec]]
@@ -39,6 +39,8 @@ class Source:
     """Whether there is a relation ``datasets``: dataset_id, dataset_type, run."""
     head: MetaTable | None = None
     """The newest link of the chain, if that is the truth."""
+    at: str | None = None
+    """What people call the version, if it is an earlier one."""
 
 
 def has_datasets(columns: Iterable[str]) -> bool:
@@ -46,8 +48,18 @@ def has_datasets(columns: Iterable[str]) -> bool:
     return set(columns) >= _COLUMNS
 
 
-def of_root(root: StoreRoot, place: str) -> Source:
-    """Return the root of a store as what a report is made from."""
+def of_root(root: StoreRoot, place: str, at: str | None = None) -> Source:
+    """Return the root of a store as what a report is made from.
+
+    Parameters
+    ----------
+    root
+        The root, at the version to tell of.
+    place
+        What people call it.
+    at
+        What they call the version, if it is an earlier one.
+    """
     tables = {name: (entry.manifest, entry.spec) for name, entry in root.entries().items()}
     return Source(
         place,
@@ -58,4 +70,5 @@ def of_root(root: StoreRoot, place: str) -> Source:
         verify=lambda: root.verify(Level.QUICK, raising=False),
         has_datasets=DATASETS in tables and has_datasets(tables[DATASETS][1].names),
         head=root.head if root.is_owned else None,
+        at=at,
     )

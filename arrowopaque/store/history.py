@@ -281,7 +281,8 @@ class TableHistories:
             if len(names) != 1:
                 raise ConfigurationError(
                     f"in {self._volume.store.uri} each table counts its own versions: "
-                    f"name the one that version {moment} is of ({', '.join(names)}), or give a time"
+                    f"name the one that version {moment} is of ({', '.join(names)}), or give a time, "
+                    "which means all of them"
                 )
         found = {
             name: entries[name].model_copy(update={"manifest": self._manifest_at(name, moment)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,13 @@ from arrowopaque.cli.main import COMMANDS, main
 from tests.cli.conftest import Run
 from tests.cli.documented import paths_of
 from tests.cli.places import COMMAND
-from tests.support.butlers import ButlerRepository
+from tests.report.stores import records_root
+from tests.support import specs
+from tests.support.butlers import RECORDS, ButlerRepository
 
 TREE = Path(__file__).resolve().parents[2]
 TEXT = (TREE / "docs" / "CLI.md").read_text(encoding="utf-8")
+OPERATIONS = (TREE / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
 
 
 def command_of(name: str) -> Command:
@@ -86,15 +90,51 @@ def test_completion(shell: str) -> None:
 
 
 def test_commands_of_the_operators_guide(run: Run, new_repository: Callable[..., ButlerRepository]) -> None:
-    text = (TREE / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
     repository = str(new_repository().root)
-    told = re.findall(r"^(?:\$ |[\d*]+ [\d*]+ [\d* ]+ )arrowopaque (.+?)(?: >.*)?$", text, re.MULTILINE)
+    told = re.findall(r"^(?:\$ |[\d*]+ [\d*]+ [\d* ]+ )arrowopaque (.+?)(?: >.*)?$", OPERATIONS, re.MULTILINE)
     assert {line.split()[0] for line in told} == {"maintain", "verify", "status", "recover"}
     for line in told:
         ran = run(*(repository if word == "REPO" else word for word in line.split()))
         assert (ran.code, ran.err) == (0, ""), line
-    for name in re.findall(r"^\| `(\w+)[^`]*` \|", text.partition("## Options")[0], re.MULTILINE):
+    for name in re.findall(r"^\| `(\w+)[^`]*` \|", OPERATIONS.partition("## Options")[0], re.MULTILINE):
         assert name in COMMANDS
+
+
+def _shell(text: str) -> list[list[str]]:
+    """Return the commands of a part of a document, as words after ours."""
+    fences = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [shlex.split(line)[1:] for fence in fences for line in fence.splitlines()]
+
+
+def test_earlier_versions_in_the_operators_guide(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = records_root(tmp_path, [specs.record(0)])
+    while root.version < 15:
+        root.table(RECORDS).insert(specs.record(root.version))
+    commands = _shell(OPERATIONS.partition("## Earlier versions")[2].partition("\n## ")[0])
+    assert [words[0] for words in commands] == ["history", "diff", "query", "status", "verify", "report"]
+    then = root.at(12).head.created.isoformat()
+    for words in commands:
+        known = {"ROOT": "root", "2026-11-28T20:00Z": then}
+        ran = run(*(known.get(word, word) for word in words))
+        # Versions that differ are a finding.
+        assert ran.code == (Exit.FOUND if words[0] == "diff" else 0), ran.err
+    assert (tmp_path / "then.html").exists()
+
+
+def test_adoption_in_the_operators_guide(run: Run, new_repository: Callable[..., ButlerRepository]) -> None:
+    repository = new_repository("sql-sqlite")
+    repository.store()
+    look, adopt, restore = _shell(OPERATIONS.partition("## Adopting a production")[2].partition("\n## ")[0])
+    known = {"REPO": str(repository.root), "STORES": str(repository.root.parent / "stores")}
+    for words, answer in ((look, ""), (adopt, "y\ny\n"), (restore, "y\ny\n")):
+        ran = run(*(known.get(word, word) for word in words), answer=answer)
+        assert ran.code == 0, ran.err
+        if words is adopt:
+            assert run("status", known["REPO"], "--json").json["tables"][RECORDS]["rows"] == 8
+    assert run("status", known["REPO"]).code == 2
 
 
 def test_paths_of_an_answer() -> None:

@@ -143,3 +143,6 @@ def test_progress_is_for_terminals(run: Run, place: str, monkeypatch: pytest.Mon
     StoreRoot(place).table("here").insert(specs.row(5_000))
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "here" in run("compact", place, "here").err
+    told = run("verify", place).err
+    assert "here: id" in told
+    assert "64/64" in told

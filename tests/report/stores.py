@@ -142,6 +142,7 @@ def large() -> Figures:
     small = replace(_files(3), worn=(), worn_files=0)
     return Figures(
         place="/repo/main",
+        at=None,
         kind="repository",
         uri="s3://bucket/opaque/0123",
         release="0.1.0",
