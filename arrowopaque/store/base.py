@@ -158,12 +158,11 @@ class Base:
         index = next(index for index in entry.indexes if index.columns == columns)
         if not index.rows:
             return
-        found, wanted, stated = self.open(index), [*names], [position_column(columns)]
+        wanted = [*names]
         if columns[0] not in wanted:
             wanted.append(columns[0])
         place = wanted.index(columns[0])
-        for group, at in found.find(value):
-            (position,) = found.row(group, at, stated)
+        for (position,) in self.open(index).rows_with(value, (position_column(columns),)):
             if not 0 <= position < entry.rows:
                 raise self._lies(index, entry)
             for row in self.open(entry).row_at(position, wanted):
