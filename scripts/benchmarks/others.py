@@ -137,9 +137,16 @@ class IcebergTableFormat(_Files):
         self._table().append(rows.sort_by("dataset_id"))
 
     def fetch(self, ids: Sequence[uuid.UUID]) -> list[Any]:
+        return self._rows(self._among(ids))
+
+    @staticmethod
+    def _among(ids: Sequence[uuid.UUID]) -> Any:
         from pyiceberg.expressions import In
 
-        return self._rows(In("dataset_id", [id.bytes for id in ids]))
+        return In("dataset_id", [id.bytes for id in ids])
+
+    def delete(self, ids: Sequence[uuid.UUID]) -> None:
+        self._table().delete(self._among(ids))
 
     def _rows(self, condition: Any) -> list[Any]:
         found: list[Any] = self._table().scan(condition).to_arrow().to_pylist()
