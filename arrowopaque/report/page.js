@@ -339,7 +339,7 @@ function header() {
   document.getElementById("header").append(
     el("div", { class: "what" },
       el("h1", null, figures.place),
-      el("p", { class: "muted" }, `${kinds[figures.kind]}, ${figures.at ? `as of ${figures.at}, ` : ""}looked at ${moment(figures.began)}. Store at ${figures.uri}`)),
+      el("p", { class: "muted" }, `${kinds[figures.kind]}, ${figures.at ? `as of ${/^\d+$/.test(figures.at) ? "version " : ""}${figures.at}, ` : ""}looked at ${moment(figures.began)}. Store at ${figures.uri}`)),
     segmented("Theme", [["system", "System"], ["light", "Light"], ["dark", "Dark"]], remembered(), setTheme));
   document.getElementById("header").after(el("nav", { "aria-label": "Sections" },
     ...links.filter(Boolean).map(([id, text]) => el("a", { href: `#${id}` }, text))));

@@ -311,7 +311,7 @@ def test_published_root_says_what_it_does_not_know(viewer: Viewer) -> None:
 
 def test_earlier_version_is_told_as_such(viewer: Viewer) -> None:
     seen = viewer.show(replace(large(), kind="published", at="12"))
-    assert "as of 12" in seen.page.locator("#header").inner_text()
+    assert "as of version 12" in seen.page.locator("#header").inner_text()
     assert "were not flushed then" in seen.page.locator("#recent").inner_text()
     assert seen.page.title().startswith("/repo/main at 12")
 
