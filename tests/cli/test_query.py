@@ -384,6 +384,21 @@ def test_ctrl_c(place: str, sql: str, wait: float) -> None:
     assert process.returncode == 130
 
 
+def test_ctrl_c_does_not_wait_for_what_never_ends(place: str) -> None:
+    never = "import time\nimport arrowopaque.cli.query as query\nquery.stopped = lambda *_: time.sleep(600)\n"
+    command = [sys.executable, "-c", never + READY, "query", place, SLOW, "--format", "csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(2)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60)[1] == "stopped\n"
+        finally:
+            process.kill()
+    assert process.returncode == 130
+
+
 def test_a_reader_that_has_seen_enough(place: str) -> None:
     command = [*COMMAND, "query", place, MANY, "--format", "csv"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
