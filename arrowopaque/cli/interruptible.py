@@ -92,9 +92,11 @@ def heeding_interrupts() -> Iterator[None]:
 def _noting_interrupts(*, raising: bool = False) -> Iterator[Event]:
     """Give what is set by Ctrl-C, which otherwise does nothing meanwhile, or
     raises what it always does.
+
+    A shell lets what it starts in the background ignore it: that goes on.
     """
     pressed = Event()
-    if current_thread() is not main_thread():
+    if current_thread() is not main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield pressed
         return
 

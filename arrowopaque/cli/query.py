@@ -5,12 +5,10 @@ from __future__ import annotations
 __all__ = ["query"]
 
 import io
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from threading import Timer
 from typing import Any, BinaryIO, NamedTuple
 
 import click
@@ -18,7 +16,6 @@ import pyarrow as pa
 from rich.console import Console
 
 from arrowopaque.cli.command import Command, pass_output
-from arrowopaque.cli.exits import Exit
 from arrowopaque.cli.formats import BINARY, FORMATS, file_to_write, format_of, show_rows, write_rows
 from arrowopaque.cli.interruptible import heeding_interrupts, interruptible, stopped
 from arrowopaque.cli.output import Output
@@ -27,9 +24,6 @@ from arrowopaque.errors import ConfigurationError, StoreAccessError
 
 _BATCH = 65_536
 """Rows that are held at once."""
-
-_PATIENCE = 5.0
-"""Seconds that a query which is stopped may take to end."""
 
 
 FIELDS = {
@@ -72,8 +66,7 @@ def query(
         if text is None:
             _converse(output, target, at, kind)
         else:
-            late = _deadline(output)
-            with _rows(_asked(output, target, at, text), text, late) as rows, _ending(late):
+            with _rows(_asked(output, target, at, text), text) as rows:
                 _show(output, rows, kind, file)
 
 
@@ -92,54 +85,19 @@ class _Rows(NamedTuple):
 
 
 @contextmanager
-def _rows(asked: Any, text: str, pressed: Callable[[], None] = lambda: None) -> Iterator[_Rows]:
+def _rows(asked: Any, text: str) -> Iterator[_Rows]:
     # Imported late: it takes a tenth of a second.
     from arrowopaque.query import interrupt
 
     with heeding_interrupts():
         relation = asked.sql(text)
     stop = partial(interrupt, relation)
-
-    def give_up() -> None:
-        pressed()
-        stop()
-
-    rows = _Rows(interruptible(partial(relation.to_arrow_reader, _BATCH), give_up), give_up)
+    rows = _Rows(interruptible(partial(relation.to_arrow_reader, _BATCH), stop), stop)
     try:
         yield rows
     finally:
         # Alone it may wait for what DuckDB computes ahead, however long that takes.
         stopped(rows.reader.close, stop)
-
-
-def _deadline(output: Output) -> Callable[[], None]:
-    """Return what lets the process end soon after Ctrl-C, whatever DuckDB
-    still waits for: of an answer that is given up nothing is left to save.
-    """
-
-    def end() -> None:
-        output.say("stopped")
-        os._exit(Exit.INTERRUPTED)
-
-    late = Timer(_PATIENCE, end)
-    late.daemon = True
-    click.get_current_context().find_root().call_on_close(late.cancel)
-
-    def begin() -> None:
-        if late.ident is None:
-            late.start()
-
-    return begin
-
-
-@contextmanager
-def _ending(late: Callable[[], None]) -> Iterator[None]:
-    """Begin the deadline if Ctrl-C is pressed while rows are written."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        late()
-        raise
 
 
 def _batches(rows: _Rows, done: Callable[[float], None]) -> Iterator[pa.RecordBatch]:

@@ -184,7 +184,7 @@ def _contents(name: str, snapshot: Snapshot, base: Base, doing: Doing) -> Iterat
         return
     for columns in (base.spec.primary_key, *base.spec.unique):
         if columns:
-            with doing(f"{name}: {', '.join(columns)}", rows) as progress:
+            with doing(f"{name}: {', '.join(columns)}", base.rows) as progress:
                 yield from check_unique(name, snapshot, base, columns, progress)
             yield from check_delta(name, snapshot, base, columns)
     if base.spec.primary_key:

@@ -46,7 +46,7 @@ def test_each_way_makes_a_repository(way: Sequence[Step], tmp_path: Path) -> Non
         butler.put(content(0, "run"), "thing", instrument="Cam", detector=0, run="run")
         ArrowOpaqueTableStorageManager.of_butler(butler).flush()
     (root,) = (tmp_path / "REPO" / "opaque").iterdir()
-    reading = replace(READ, command=READ.command.replace("STORE_ID", root.name), output="")
+    reading = replace(READ, command=READ.command.replace("STORE_ID", root.name))
     assert run_steps([reading], tmp_path, {}) == []
 
 
