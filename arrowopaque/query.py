@@ -48,7 +48,7 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 }
 _LOCK = (
     # Files do not change, so that their footers need not be parsed for each query.
-    "SET parquet_metadata_cache = true",
+    "SET GLOBAL parquet_metadata_cache = true",
     # What a query may set for itself, as in "SET threads = 1; SELECT ...".
     "SET allowed_configs = ['arrow_lossless_conversion', 'threads']",
     f"SET allowed_directories = ['{url('')}']",

@@ -20,7 +20,7 @@ from arrowopaque.store.apply import Stage, StaleStageError, compose, next_manife
 from arrowopaque.store.base import Base, load_base
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.datafile import NONE
-from arrowopaque.store.matches import Hits, hits_of, live_only, rows_of
+from arrowopaque.store.matches import Hits, Match, hits_of, live_only, rows_of
 from arrowopaque.store.plan import ClashError, plan_write
 from arrowopaque.store.table import Snapshot, key_table
 from arrowopaque.store.volume import Volume
@@ -66,6 +66,8 @@ class TableDraft:
         self._values = Values(spec)
         # Kept, because vacuum may take it while the transaction is open.
         self._before = self._base = load_base(volume, spec, manifest)
+        self._started = manifest
+        self._restaged = False
         self._rows: dict[Key, tuple[Row, Mode]] = {}
         self._gone: frozenset[Key] = frozenset()
         self._asked: dict[Key, Selection] = {}
@@ -165,7 +167,21 @@ class TableDraft:
     def delete(self, selection: Selection) -> None:
         """Delete what ``selection`` names."""
         key = list(self.spec.primary_key)
-        found = {k for match in selection.matches(self._base, key) for k in rows_of(match.rows.select(key))}
+        matches = selection.matches(self._base, key)
+        asked_by = {*selection.columns, *(term.column for term in selection.where)}
+        asked = None if asked_by <= set(key) else selection
+        if sum(match.rows.num_rows for match in matches) >= self._volume.options.bulk_rows:
+            self._do(matches, self.spec.arrow_schema.empty_table(), Mode.REPLACE, asked)
+        else:
+            found = {k for match in matches for k in rows_of(match.rows.select(key))}
+            if asked is not None:
+                self._asked.update(dict.fromkeys(found - self._gone, asked))
+            self._gone |= found
+        self._forget(selection)
+
+    def _forget(self, selection: Selection) -> None:
+        """Delete what ``selection`` names of the rows in memory."""
+        key = list(self.spec.primary_key)
         snapshot = Snapshot(load_base(self._volume, self.spec, None), self.snapshot().rows)
         names = list(dict.fromkeys([*key, *selection.columns]))
         mine: set[Key] = set()
@@ -177,10 +193,6 @@ class TableDraft:
                 values = rows_of(batch.select(list(selection.columns)))
                 mine.update(k for k, v in zip(keys, values, strict=True) if v in selection.tuples)
         self._rows = {k: entry for k, entry in self._rows.items() if k not in mine}
-        asked_by = {*selection.columns, *(term.column for term in selection.where)}
-        if not asked_by <= set(key):
-            self._asked.update(dict.fromkeys(found - self._gone, selection))
-        self._gone |= found
 
     # Large writes go to data files at once, uncommitted.
 
@@ -196,22 +208,21 @@ class TableDraft:
             plan = plan_write(self._base, rows, mode, [row for row, _ in self._rows.values()], self._gone)
         except ClashError as clash:
             raise self._clash(clash.row) from clash
-        key = list(self.spec.primary_key)
-        drop = [k for match in plan.hits for k in rows_of(match.rows.select(key))]
-        self._do(drop, plan.rows, mode, hits_of(iter(plan.hits)))
+        self._do(plan.hits, plan.rows, mode)
         for k in plan.delta:
             del self._rows[k]
         self._gone -= set(plan.tombstones)
         for k in plan.tombstones:
             self._asked.pop(k, None)
 
-    def _do(
-        self, drop: Sequence[Key], rows: pa.Table, mode: Mode, hits: Hits, asked: Selection | None = None
-    ) -> None:
+    def _do(self, drop: Sequence[Match], rows: pa.Table, mode: Mode, asked: Selection | None = None) -> None:
+        """Write ``rows`` in the place of those that were found."""
         staged = stage(self._volume, self.spec, self.name, self._base.manifest, rows)
-        manifest = compose(self._base, self.name, staged, hits, _UNCOMMITTED)
+        manifest = compose(self._base, self.name, staged, hits_of(iter(drop)), _UNCOMMITTED)
         self._base = Base(self._volume, self.spec, manifest)
-        self._steps += (_Step(key_table(self.spec, drop), rows, staged, mode, asked),)
+        keys = [match.rows.select(list(self.spec.primary_key)) for match in drop]
+        dropped = pa.concat_tables(keys) if keys else self.spec.key_schema.empty_table()
+        self._steps += (_Step(dropped, rows, staged, mode, asked),)
 
     def settle(self) -> None:
         """Put what is still in memory into files."""
@@ -220,12 +231,12 @@ class TableDraft:
             groups.setdefault(self._asked.get(k), []).append(k)
         for asked, keys in groups.items():
             wanted = key_table(self.spec, keys)
-            hits = hits_of(self._base.matching(self.spec.primary_key, wanted, self.spec.primary_key))
-            self._do(keys, self.spec.arrow_schema.empty_table(), Mode.REPLACE, hits, asked)
+            drop = list(self._base.matching(self.spec.primary_key, wanted, self.spec.primary_key))
+            self._do(drop, self.spec.arrow_schema.empty_table(), Mode.REPLACE, asked)
         for mode in Mode:
             rows = [row for row, how in self._rows.values() if how is mode]
             if rows:
-                self._do([], self._values.table(rows), mode, {})
+                self._do([], self._values.table(rows), mode)
         self._rows, self._gone, self._asked = {}, frozenset(), {}
 
     def restage(self) -> None:
@@ -235,6 +246,7 @@ class TableDraft:
             replace(s, staged=stage(self._volume, self.spec, self.name, before, s.rows)) for s in self._steps
         ]
         self._steps = tuple(steps)
+        self._restaged = True
 
     def commit_onto(self, current: str | None, commit: str) -> TableManifest:
         """Return the manifest of this transaction's steps done on top of
@@ -247,11 +259,14 @@ class TableDraft:
         ConstraintError
             What others have committed meanwhile clashes with a row.
         """
-        known = {file.path for file in self._before.files}
-        base = load_base(self._volume, self.spec, current)
-        parent = base
-        for step in self._steps:
-            base = self._redo(base, step, known, commit)
+        parent = base = load_base(self._volume, self.spec, current)
+        if current == self._started and not self._restaged:
+            # Nobody else wrote, and no vacuum took a file: the steps have made it already.
+            base = self._base
+        else:
+            known = {file.path for file in self._before.files}
+            for step in self._steps:
+                base = self._redo(base, step, known, commit)
         partitions = list(base.manifest.partitions) if base.manifest else []
         return next_manifest(parent, self.name, partitions, commit)
 

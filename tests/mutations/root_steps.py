@@ -74,6 +74,20 @@ MUTATIONS = (
         models=("manifests are named anew",),
     ),
     Mutation(
+        "a table that others wrote to is worked out anew",
+        "store/draft.py",
+        "if current == self._started and not self._restaged:",
+        "if not self._restaged:",
+        (f"{_COMMITS}::test_rebase",),
+    ),
+    Mutation(
+        "a table whose files were staged again is worked out anew",
+        "store/draft.py",
+        "if current == self._started and not self._restaged:",
+        "if current == self._started:",
+        (f"{_ROOT}::test_11_writer_stalls_while_vacuum_runs",),
+    ),
+    Mutation(
         "a rebase builds on what the others committed",
         "store/root.py",
         'recover")\n        return newest\n',

@@ -128,7 +128,17 @@ OUTCOMES: dict[str, tuple[Callable[[Any], None], Callable[[Any], None], list[spe
         lambda t: t.delete(["id"], {"id": 1}, {"id": 2}),
         rows([3]),
     ),
+    "bulk delete, replace": (
+        lambda t: t.delete(["id"], {"id": 1}, {"id": 2}),
+        lambda t: t.replace(row(1, "b")),
+        rows([3]),
+    ),
     "delete by value, replace by another value": (
+        lambda t: t.delete(["val"], {"val": 10}),
+        lambda t: t.replace(row(1, "b"), row(2, "a", 7)),
+        [row(1, "b"), row(2, "a", 7), *rows([3])],
+    ),
+    "bulk delete by value, replace by another value": (
         lambda t: t.delete(["name"], {"name": "a"}),
         lambda t: t.replace(row(1, "b"), row(2, "a", 7)),
         [row(1, "b")],

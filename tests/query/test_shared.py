@@ -131,6 +131,25 @@ def test_one_that_met_damage_is_not_used_again(root: StoreRoot, monkeypatch: pyt
     assert answer(root) == [(ROWS, sum(range(ROWS)))]
 
 
+def test_footers_are_read_once(root: StoreRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file,) = root.seen("here").snapshot().base.files
+    reads: list[tuple[int, int]] = []
+    read = os.pread
+
+    def noted(descriptor: int, length: int, start: int) -> bytes:
+        reads.append((start, length))
+        return read(descriptor, length, start)
+
+    monkeypatch.setattr("arrowopaque.store.proved.os.pread", noted)
+    footer = file.bytes - file.footer
+    assert answer(root)
+    assert any(start + length > footer for start, length in reads)
+    reads.clear()
+    assert answer(root)
+    assert reads
+    assert not any(start + length > footer for start, length in reads)
+
+
 def test_damage_is_found_by_the_next_query(root: StoreRoot) -> None:
     assert answer(root)
     (file,) = (Path(root.uri.removeprefix("file://")) / "tables").rglob("*.parquet")
