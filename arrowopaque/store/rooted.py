@@ -108,22 +108,15 @@ class RootedTable:
     def write(self, mode: Mode, call: Call) -> None:
         """Write rows, in a transaction of their own if none is open."""
         with self._root.transaction():
-            call = self._completed(call)
             draft = self._root.draft(self._name)
-            if call.count >= self._options.bulk_rows and self._in_any_order(mode):
-                draft.write_bulk(mode, call.table(self.values.spec.arrow_schema))
+            if call.count < self._options.bulk_rows or not self._in_any_order(mode):
+                draft.write(mode, self._completed(call))
             else:
-                draft.write(mode, call)
+                draft.write_bulk(mode, self._completed_table(call))
 
     def write_arrow(self, mode: Mode, rows: pa.Table, given: tuple[str, ...]) -> None:
         """Write whole rows."""
-        complete = len(given) == len(self.values.spec.columns)
-        if not complete or rows.num_rows < self._options.bulk_rows or not self._in_any_order(mode):
-            self.write(mode, Call.of_table(rows, given))
-            return
-        rows = self._checked(rows)
-        with self._root.transaction():
-            self._root.draft(self._name).write_bulk(mode, rows)
+        self.write(mode, Call.of_table(rows, given))
 
     def complete(self, rows: pa.Table, given: tuple[str, ...]) -> pa.Table:
         """Return whole rows in the engine's schema, none of which needs to
@@ -141,9 +134,13 @@ class RootedTable:
                 raise ConfigurationError(
                     f"table {self._name!r}: rows that are staged need their own {column.name!r}"
                 )
-        if len(given) < len(self.values.spec.columns):
-            return self._completed(Call.of_table(rows, given)).table(self.values.spec.arrow_schema)
-        return self._checked(rows)
+        return self._completed_table(Call.of_table(rows, given))
+
+    def _completed_table(self, call: Call) -> pa.Table:
+        spec, schema = self.values.spec, self.values.spec.arrow_schema
+        if len(call.names) < len(spec.columns) or any(column.autoincrement for column in spec.columns):
+            return self._completed(call).table(schema)
+        return self._checked(call.table(schema))
 
     def _checked(self, rows: pa.Table) -> pa.Table:
         for column in self.values.spec.columns:

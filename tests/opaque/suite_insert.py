@@ -7,6 +7,7 @@ __all__ = ["Insert"]
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from lsst.daf.butler import ddl
 from lsst.daf.butler.datastore import DatastoreTransaction
@@ -206,6 +207,16 @@ class Insert(SuiteBase):
         subject.settle()
         table.insert({"val": 4}, {"val": 5})
         assert_holds(table, [{"id": i, "val": i} for i in range(1, 6)])
+
+    @needs("root")
+    @pytest.mark.parametrize("count", [2, 5_000], ids=["few", "many"])
+    def test_autoincrement_in_a_root(self, subject: Subject, count: int) -> None:
+        table = subject.table(specs.autoincrement(), {"id": 10, "val": 1}, {"id": 11, "val": 2})
+        table.insert(*[{"id": None, "val": val} for val in range(count)])
+        table.insert(*[{"val": val} for val in range(count)])
+        table.insert_arrow(pa.table({"id": pa.nulls(count, pa.int64()), "val": range(count)}))
+        made = [{"id": 12 + i, "val": i % count} for i in range(3 * count)]
+        assert_holds(table, [{"id": 10, "val": 1}, {"id": 11, "val": 2}, *made])
 
     @needs("registry")
     def test_autoincrement_with_explicit_keys(self, subject: Subject) -> None:
