@@ -357,9 +357,13 @@ class Values:
 
     @staticmethod
     def _check_length(column: Column, data: pa.ChunkedArray) -> None:
+        longest = pc.max(pc.binary_length(data)).as_py()
+        if longest is None or column.length is None or longest <= column.length:
+            # As many bytes at most as there may be characters is soon seen, and enough.
+            return
         measure = pc.utf8_length if column.kind in STRINGS else pc.binary_length
         longest = pc.max(measure(data)).as_py()
-        if longest is not None and column.length is not None and longest > column.length:
+        if longest > column.length:
             where = pc.greater(measure(data), column.length)
             raise _reject(column, data.filter(where)[0].as_py(), f"longer than its length of {column.length}")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Keys", "comparable", "keys_of", "listed"]
+__all__ = ["Keys", "Sought", "comparable", "first_word", "keys_of", "listed"]
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,29 @@ def listed(values: npt.NDArray[Any]) -> list[Any]:
     return found
 
 
+class Sought:
+    """Values that are looked for in one `Keys` after another.
+
+    Parameters
+    ----------
+    values
+        Ascending and distinct, as `comparable` has them.
+    """
+
+    def __init__(self, values: npt.NDArray[Any]) -> None:
+        self.values = values
+
+    @cached_property
+    def words(self) -> npt.NDArray[np.uint64]:
+        """Their `first_word`."""
+        return first_word(self.values)
+
+    def between(self, first: Any, last: Any) -> slice:
+        """Return which of them are from ``first`` to ``last``."""
+        start, stop = self.values.searchsorted(first, "left"), self.values.searchsorted(last, "right")
+        return slice(int(start), int(stop))
+
+
 class Keys(ABC):
     """Values in ascending order, some perhaps several times."""
 
@@ -89,8 +113,8 @@ class Keys(ABC):
         """Return where a value in stored form begins and ends."""
 
     @abstractmethod
-    def places(self, wanted: npt.NDArray[Any]) -> Places:
-        """Return where some ascending `comparable` values are."""
+    def places(self, sought: Sought) -> Places:
+        """Return where some values are."""
 
     @abstractmethod
     def start_of(self, value: Any) -> int:
@@ -153,17 +177,18 @@ class _NumpyKeys(Keys):
             return start, start
         return start, bisect_right(self._words, word, start)
 
-    def places(self, wanted: npt.NDArray[Any]) -> Places:
-        start, stop = wanted.searchsorted(self.first, "left"), wanted.searchsorted(self.last, "right")
-        near, values = wanted[start:stop], self._values
+    def places(self, sought: Sought) -> Places:
+        near = sought.between(self.first, self.last)
+        if self._prefix is None:
+            values, asked = self._values, sought.values[near]
+        else:
+            values, asked = self._prefix, sought.words[near]
+        # None is greater than the last, so that there is a value at each place.
+        left = values.searchsorted(asked, "left")
+        hit = np.flatnonzero(values[left] == asked)
         if self._prefix is not None:
-            near, values, asked = first_word(near), self._prefix, near
-        left = np.searchsorted(values, near, "left")
-        count = np.searchsorted(values, near, "right") - left
-        hit = np.flatnonzero(count)
-        if self._prefix is not None:
-            hit = hit[self._values[left[hit]] == asked[hit]]
-        return _expand(left[hit], count[hit])
+            hit = hit[self._values[left[hit]] == sought.values[near][hit]]
+        return _expand(left[hit], values.searchsorted(asked[hit], "right") - left[hit])
 
     def start_of(self, value: Any) -> int:
         return int(np.searchsorted(self._values, comparable(pa.array([value], self._kind)), "left")[0])
@@ -194,9 +219,8 @@ class _ArrowKeys(Keys):
         start = self.start_of(value)
         return start, bisect_right(self._array, value, start, key=_as_python)
 
-    def places(self, wanted: npt.NDArray[Any]) -> Places:
-        start, stop = wanted.searchsorted(self.first, "left"), wanted.searchsorted(self.last, "right")
-        near = pa.array(wanted[start:stop], self._array.type)
+    def places(self, sought: Sought) -> Places:
+        near = pa.array(sought.values[sought.between(self.first, self.last)], self._array.type)
         found = pc.is_in(self._array, value_set=near)
         return np.flatnonzero(found.to_numpy(zero_copy_only=False))
 
