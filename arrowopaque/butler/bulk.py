@@ -18,12 +18,12 @@ from arrowopaque.butler.host import Cursor
 from arrowopaque.butler.violations import refused_columns
 from arrowopaque.butler.writes import clash_error, delete_delta
 from arrowopaque.format.where import In, Where, array_of
-from arrowopaque.store.apply import compose, partitions_of, stage
+from arrowopaque.store.apply import Stage, compose, partitions_of
 from arrowopaque.store.base import Base
 from arrowopaque.store.calls import Mode, Selection
 from arrowopaque.store.decoding import plain
 from arrowopaque.store.matches import hits_of, rows_of
-from arrowopaque.store.plan import ClashError, WritePlan, plan_write
+from arrowopaque.store.plan import ClashError, WritePlan, plan_and_stage
 
 _FILES = 40
 """Files that are written in the time that ``bulk_rows`` rows take through
@@ -80,13 +80,12 @@ def _write(table: RegistryTable, cursor: Cursor, rows: pa.Table, mode: Mode) -> 
         where = [In(table.spec.primary_key[0], tuple(rows.column(table.spec.primary_key[0]).to_pylist()))]
     delta, gone, manifest = table.read_state(cursor, where)
     base = table.base(manifest)
-    _commit(table, cursor, base, plan_write(base, rows, mode, delta, gone))
+    plan, staged = plan_and_stage(base, table.name, rows, mode, delta, gone)
+    _commit(table, cursor, base, plan, staged)
 
 
-def _commit(table: RegistryTable, cursor: Cursor, base: Base, plan: WritePlan) -> None:
-    """Write the files and swap the manifest."""
-    volume = table.volume
-    staged = stage(volume, table.spec, table.name, base.manifest, plan.rows)
+def _commit(table: RegistryTable, cursor: Cursor, base: Base, plan: WritePlan, staged: Stage) -> None:
+    """Swap the manifest for one that has the plan and the files."""
     hits = hits_of(iter(plan.hits))
     if plan.delta:
         table.sql.delete_keys(cursor, table.sql.names.delta, sorted(plan.delta))
@@ -95,7 +94,7 @@ def _commit(table: RegistryTable, cursor: Cursor, base: Base, plan: WritePlan) -
     if not staged.files and not hits:
         return
     manifest = compose(base, table.name, staged, hits, clock.new_id())
-    name = volume.put_manifest(manifest, table.spec)
+    name = table.volume.put_manifest(manifest, table.spec)
     old = base.manifest.name if base.manifest else None
     table.swap(cursor, old, name)
 
@@ -128,5 +127,5 @@ def bulk_delete(table: RegistryTable, cursor: Cursor, selection: Selection) -> b
         plan = WritePlan(
             table.spec.arrow_schema.empty_table(), hits=matches, tombstones=[k for k in gone if k in found]
         )
-        _commit(table, cursor, base, plan)
+        _commit(table, cursor, base, plan, Stage())
     return True

@@ -6,10 +6,21 @@ staged files and deletions onto whatever manifest is current by then.
 
 from __future__ import annotations
 
-__all__ = ["Stage", "StaleStageError", "compose", "partitions_of", "stage", "store_files"]
+__all__ = [
+    "FileWriter",
+    "Stage",
+    "StaleStageError",
+    "compose",
+    "cut",
+    "next_manifest",
+    "partitions_of",
+    "placed",
+    "stage",
+    "write_file",
+]
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -83,57 +94,89 @@ _INDEX_SHARE = 4
 """Row groups of an index for one of its data file."""
 
 
-def _store_sorted(
-    volume: Volume, spec: TableSpec, rows: pa.Table, path: str, lookup: tuple[str, ...] = ()
-) -> Facts:
-    """Store rows as a data file, or as an index file of the columns
-    ``lookup``; return what a manifest says of it.
-    """
-    schema = index_schema(spec, lookup) if lookup else spec.exact_schema
-    leading = (lookup or spec.primary_key)[0]
-    notes = _notes(spec.by_name[name] for name in schema.names if name in spec.by_name)
-    group = volume.options.row_group_rows
-    if lookup:
-        # One looks for some values at a time, and nobody but us reads it. Where values are unique, most
-        # that are looked for are not there.
-        layout = Layout(
-            max(1, group // _INDEX_SHARE), has_filters=lookup in spec.unique, has_statistics=False
+def _at_once() -> None:
+    """Let files be stored when they are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileWriter:
+    """Makes sorted rows the data files of a table."""
+
+    volume: Volume
+    spec: TableSpec
+    table: str
+    ready: Callable[[], object] = _at_once
+    """Called before anything is stored."""
+
+    def _store_sorted(self, rows: pa.Table, path: str, lookup: tuple[str, ...] = ()) -> Facts:
+        """Store rows as a data file, or as an index file of the columns
+        ``lookup``; return what a manifest says of it.
+        """
+        spec = self.spec
+        schema = index_schema(spec, lookup) if lookup else spec.exact_schema
+        leading = (lookup or spec.primary_key)[0]
+        notes = _notes(spec.by_name[name] for name in schema.names if name in spec.by_name)
+        group = self.volume.options.row_group_rows
+        if lookup:
+            # One looks for some values at a time, and nobody but us reads it. Where values are unique, most
+            # that are looked for are not there.
+            layout = Layout(
+                max(1, group // _INDEX_SHARE), has_filters=lookup in spec.unique, has_statistics=False
+            )
+        else:
+            layout = Layout(group, has_filters=True)
+        encoded = encode(rows, schema, leading, notes, layout)
+        self.ready()
+        self.volume.store.put(path, encoded.data)
+        return {"path": path, **encoded.facts}
+
+    def _store_index(self, rows: pa.Table, columns: tuple[str, ...], path: str) -> Facts:
+        """Store where each value of ``columns`` is among rows."""
+        positions = pa.array(np.arange(rows.num_rows), pa.int64())
+        table = rows.select(list(columns)).append_column(position_column(columns), positions)
+        if table.column(0).null_count:
+            table = table.filter(table.column(0).is_valid())
+        return self._store_sorted(sort_rows(table, columns), path, columns)
+
+    def file(self, partition: int, rows: pa.Table) -> DataFile:
+        """Store rows as one data file with its indexes."""
+        spec, id = self.spec, clock.new_id()
+        path = names.data_file(self.table, partition, id)
+        tasks = [partial(self._store_sorted, rows, path)]
+        for number, columns in enumerate(spec.lookups):
+            place = names.index_file(self.table, partition, id, number)
+            tasks.append(partial(self._store_index, rows, columns, place))
+        data, *indexes = run_all(tasks, rows.num_rows)
+        return DataFile(
+            min=encode_key(spec, _key_at(spec, rows, 0)),
+            max=encode_key(spec, _key_at(spec, rows, rows.num_rows - 1)),
+            indexes=tuple(
+                IndexFile(columns=columns, **facts)
+                for columns, facts in zip(spec.lookups, indexes, strict=True)
+            ),
+            **data,
         )
-    else:
-        layout = Layout(group, has_filters=True)
-    encoded = encode(rows, schema, leading, notes, layout)
-    volume.store.put(path, encoded.data)
-    return {"path": path, **encoded.facts}
 
+    def _pieces(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Yield rows as many at a time as one data file may have."""
+        cuts = cut(_leading(self.spec, rows), self.volume.options.partition_rows)
+        for start, stop in itertools.pairwise(cuts):
+            yield rows.slice(start, stop - start)
 
-def _store_index(
-    volume: Volume, spec: TableSpec, rows: pa.Table, columns: tuple[str, ...], path: str
-) -> Facts:
-    """Store where each value of ``columns`` is among rows."""
-    positions = pa.array(np.arange(rows.num_rows), pa.int64())
-    table = rows.select(list(columns)).append_column(position_column(columns), positions)
-    if table.column(0).null_count:
-        table = table.filter(table.column(0).is_valid())
-    return _store_sorted(volume, spec, sort_rows(table, columns), path, columns)
+    def files(self, partition: int, rows: pa.Table) -> tuple[DataFile, ...]:
+        """Store rows as data files of one partition."""
+        return tuple(self.file(partition, piece) for piece in self._pieces(rows))
+
+    def partitions(self, rows: pa.Table) -> Iterator[Partition]:
+        """Store rows as the first partitions of a table."""
+        for number, piece in enumerate(self._pieces(rows)):
+            lower = encode_leading(_leading(self.spec, piece)[0].as_py()) if number else None
+            yield Partition(number=number, lower=lower, files=(self.file(number, piece),))
 
 
 def write_file(volume: Volume, spec: TableSpec, table: str, partition: int, rows: pa.Table) -> DataFile:
     """Store sorted rows as one data file with its indexes."""
-    id = clock.new_id()
-    path = names.data_file(table, partition, id)
-    tasks = [partial(_store_sorted, volume, spec, rows, path)]
-    for number, columns in enumerate(spec.lookups):
-        place = names.index_file(table, partition, id, number)
-        tasks.append(partial(_store_index, volume, spec, rows, columns, place))
-    data, *indexes = run_all(tasks, rows.num_rows)
-    return DataFile(
-        min=encode_key(spec, _key_at(spec, rows, 0)),
-        max=encode_key(spec, _key_at(spec, rows, rows.num_rows - 1)),
-        indexes=tuple(
-            IndexFile(columns=columns, **facts) for columns, facts in zip(spec.lookups, indexes, strict=True)
-        ),
-        **data,
-    )
+    return FileWriter(volume, spec, table).file(partition, rows)
 
 
 def _key_at(spec: TableSpec, rows: pa.Table, row: int) -> tuple[Any, ...]:
@@ -176,7 +219,12 @@ def partitions_of(base: Base, leading: pa.Array) -> int:
 
 
 def stage(
-    volume: Volume, spec: TableSpec, table: str, manifest: TableManifest | None, rows: pa.Table
+    volume: Volume,
+    spec: TableSpec,
+    table: str,
+    manifest: TableManifest | None,
+    rows: pa.Table,
+    ready: Callable[[], object] = _at_once,
 ) -> Stage:
     """Write rows as new data files.
 
@@ -190,50 +238,26 @@ def stage(
         The manifest whose partitions to follow.
     rows
         Rows in any order, no primary key twice.
+    ready
+        Called before anything is stored, in any thread and more than once:
+        what it raises is raised.
     """
     if not rows.num_rows:
         return Stage()
     began = clock.monotonic()
     rows = sort_rows(rows, spec.primary_key)
+    writer = FileWriter(volume, spec, table, ready)
     if manifest is None or not manifest.partitions:
-        first = Partition(number=0, lower=None)
-        return Stage(tuple(split_rows(volume, spec, table, rows, first, 1)), began)
+        return Stage(tuple(writer.partitions(rows)), began)
     leading = comparable(_leading(spec, rows))
     inner = np.searchsorted(leading, _inner_bounds(spec, manifest), "left")
     starts = [0, *(int(i) for i in inner)]
     staged = []
     for partition, start, stop in zip(manifest.partitions, starts, [*starts[1:], rows.num_rows], strict=True):
         if stop > start:
-            piece = rows.slice(start, stop - start)
-            files = store_files(volume, spec, table, partition.number, piece)
+            files = writer.files(partition.number, rows.slice(start, stop - start))
             staged.append(Partition(number=partition.number, lower=partition.lower, files=files))
     return Stage(tuple(staged), began)
-
-
-def store_files(
-    volume: Volume, spec: TableSpec, table: str, number: int, rows: pa.Table
-) -> tuple[DataFile, ...]:
-    """Store sorted rows as data files of one partition."""
-    cuts = cut(_leading(spec, rows), volume.options.partition_rows)
-    return tuple(
-        write_file(volume, spec, table, number, rows.slice(start, stop - start))
-        for start, stop in itertools.pairwise(cuts)
-    )
-
-
-def split_rows(
-    volume: Volume, spec: TableSpec, table: str, rows: pa.Table, first: Partition, next_number: int
-) -> list[Partition]:
-    """Store sorted rows as partitions, the first in the place of ``first``."""
-    leading = _leading(spec, rows)
-    cuts = cut(leading, volume.options.partition_rows)
-    result = []
-    for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
-        number = first.number if i == 0 else next_number + i - 1
-        lower = first.lower if i == 0 else encode_leading(leading[start].as_py())
-        file = write_file(volume, spec, table, number, rows.slice(start, stop - start))
-        result.append(Partition(number=number, lower=lower, files=(file,)))
-    return result
 
 
 def _with_deletes(

@@ -19,7 +19,7 @@ from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.store.decoding import plain, unpacked
 from arrowopaque.store.deletes import Positions, read_deletes
-from arrowopaque.store.keys import Keys, Sought, comparable, keys_of, listed
+from arrowopaque.store.keys import Keys, Sought, comparable, keys_of, listed, promising
 from arrowopaque.store.parallel import ahead
 from arrowopaque.store.parquet import ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
@@ -199,8 +199,10 @@ class SortedFile:
         groups = self._groups_with(wanted)
         if is_rare and len(wanted) < _DENSE * len(groups):
             groups = self._groups_that_may_hold(groups, wanted)
-        for group, keys in self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()):
-            places = keys.places(sought)
+        parts = dict(self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()))
+        # Row groups that say nothing of their bounds may be in any order.
+        for group in promising(parts, sought) if is_rare and self._bounds() is not None else parts:
+            places = parts[group].places(sought)
             if len(places):
                 found.append(places + offsets[group])
         return np.concatenate(found) if found else NONE

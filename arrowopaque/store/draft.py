@@ -21,7 +21,7 @@ from arrowopaque.store.base import Base, load_base
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.datafile import NONE
 from arrowopaque.store.matches import Hits, Match, hits_of, live_only, rows_of
-from arrowopaque.store.plan import ClashError, plan_write
+from arrowopaque.store.plan import ClashError, plan_and_stage, plan_write
 from arrowopaque.store.table import Snapshot, key_table
 from arrowopaque.store.volume import Volume
 
@@ -171,7 +171,7 @@ class TableDraft:
         asked_by = {*selection.columns, *(term.column for term in selection.where)}
         asked = None if asked_by <= set(key) else selection
         if sum(match.rows.num_rows for match in matches) >= self._volume.options.bulk_rows:
-            self._do(matches, self.spec.arrow_schema.empty_table(), Mode.REPLACE, asked)
+            self._drop(matches, asked)
         else:
             found = {k for match in matches for k in rows_of(match.rows.select(key))}
             if asked is not None:
@@ -205,24 +205,34 @@ class TableDraft:
             A row clashes; nothing was written.
         """
         try:
-            plan = plan_write(self._base, rows, mode, [row for row, _ in self._rows.values()], self._gone)
+            delta = [row for row, _ in self._rows.values()]
+            plan, staged = plan_and_stage(self._base, self.name, rows, mode, delta, self._gone)
         except ClashError as clash:
             raise self._clash(clash.row) from clash
-        self._do(plan.hits, plan.rows, mode)
+        self._do(plan.hits, plan.rows, staged, mode)
         for k in plan.delta:
             del self._rows[k]
         self._gone -= set(plan.tombstones)
         for k in plan.tombstones:
             self._asked.pop(k, None)
 
-    def _do(self, drop: Sequence[Match], rows: pa.Table, mode: Mode, asked: Selection | None = None) -> None:
-        """Write ``rows`` in the place of those that were found."""
-        staged = stage(self._volume, self.spec, self.name, self._base.manifest, rows)
+    def _do(
+        self,
+        drop: Sequence[Match],
+        rows: pa.Table,
+        staged: Stage,
+        mode: Mode,
+        asked: Selection | None = None,
+    ) -> None:
+        """Let ``rows``, which are staged, take the place of those found."""
         manifest = compose(self._base, self.name, staged, hits_of(iter(drop)), _UNCOMMITTED)
         self._base = Base(self._volume, self.spec, manifest)
         keys = [match.rows.select(list(self.spec.primary_key)) for match in drop]
         dropped = pa.concat_tables(keys) if keys else self.spec.key_schema.empty_table()
         self._steps += (_Step(dropped, rows, staged, mode, asked),)
+
+    def _drop(self, found: Sequence[Match], asked: Selection | None) -> None:
+        self._do(found, self.spec.arrow_schema.empty_table(), Stage(), Mode.REPLACE, asked)
 
     def settle(self) -> None:
         """Put what is still in memory into files."""
@@ -231,12 +241,13 @@ class TableDraft:
             groups.setdefault(self._asked.get(k), []).append(k)
         for asked, keys in groups.items():
             wanted = key_table(self.spec, keys)
-            drop = list(self._base.matching(self.spec.primary_key, wanted, self.spec.primary_key))
-            self._do(drop, self.spec.arrow_schema.empty_table(), Mode.REPLACE, asked)
+            self._drop(list(self._base.matching(self.spec.primary_key, wanted, self.spec.primary_key)), asked)
         for mode in Mode:
-            rows = [row for row, how in self._rows.values() if how is mode]
-            if rows:
-                self._do([], self._values.table(rows), mode)
+            kept = [row for row, how in self._rows.values() if how is mode]
+            if kept:
+                rows = self._values.table(kept)
+                staged = stage(self._volume, self.spec, self.name, self._base.manifest, rows)
+                self._do([], rows, staged, mode)
         self._rows, self._gone, self._asked = {}, frozenset(), {}
 
     def restage(self) -> None:

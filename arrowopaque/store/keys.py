@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Keys", "Sought", "comparable", "first_word", "keys_of", "listed"]
+__all__ = ["Keys", "Sought", "comparable", "first_word", "keys_of", "listed", "promising"]
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -130,16 +131,37 @@ def keys_of(array: pa.Array) -> Keys:
     return _NumpyKeys(array)
 
 
+def promising(parts: Mapping[int, Keys], sought: Sought) -> list[int]:
+    """Return which of some parts of one column, in its order, may have one of
+    the values.
+
+    One search through all of them keeps other threads from waiting.
+    """
+    prefixes = [keys.prefix for keys in parts.values() if isinstance(keys, _NumpyKeys)]
+    known = [prefix for prefix in prefixes if prefix is not None]
+    if not known or len(known) < len(parts):
+        return list(parts)
+    words, asked = np.concatenate(known), sought.words
+    start = words.searchsorted(asked, "left")
+    hit = np.flatnonzero(words[np.minimum(start, len(words) - 1)] == asked)
+    ends = np.cumsum([len(prefix) for prefix in known])
+    first = ends.searchsorted(start[hit], "right")
+    last = ends.searchsorted(words.searchsorted(asked[hit], "right") - 1, "right")
+    # Equal values may begin in one part and end in another.
+    numbers = np.array(list(parts))
+    return [int(number) for number in numbers[np.unique(_expand(first, last + 1 - first))]]
+
+
 class _NumpyKeys(Keys):
     """Values of one width, where they are in Arrow's memory."""
 
-    __slots__ = ("_kind", "_prefix", "_values", "_words")
+    __slots__ = ("_kind", "_values", "_words", "prefix")
 
     def __init__(self, array: pa.Array) -> None:
         self._kind = array.type
         self._values = comparable(array)
-        self._prefix = self._telling_prefix()
-        self._words = None if self._prefix is None else self._prefix.data
+        self.prefix = self._telling_prefix()
+        self._words = None if self.prefix is None else self.prefix.data
 
     def _telling_prefix(self) -> npt.NDArray[Any] | None:
         """Return the first bytes of values of several words as numbers, which
@@ -153,7 +175,7 @@ class _NumpyKeys(Keys):
 
     @property
     def nbytes(self) -> int:
-        return 0 if self._prefix is None else self._prefix.nbytes
+        return 0 if self.prefix is None else self.prefix.nbytes
 
     @property
     def first(self) -> Any:
@@ -179,14 +201,14 @@ class _NumpyKeys(Keys):
 
     def places(self, sought: Sought) -> Places:
         near = sought.between(self.first, self.last)
-        if self._prefix is None:
+        if self.prefix is None:
             values, asked = self._values, sought.values[near]
         else:
-            values, asked = self._prefix, sought.words[near]
+            values, asked = self.prefix, sought.words[near]
         # None is greater than the last, so that there is a value at each place.
         left = values.searchsorted(asked, "left")
         hit = np.flatnonzero(values[left] == asked)
-        if self._prefix is not None:
+        if self.prefix is not None:
             hit = hit[self._values[left[hit]] == sought.values[near][hit]]
         return _expand(left[hit], values.searchsorted(asked[hit], "right") - left[hit])
 

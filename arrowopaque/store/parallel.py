@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ahead", "run_all", "run_behind"]
+__all__ = ["LONG", "ahead", "run_all", "run_behind"]
 
 import os
 from collections import deque
@@ -13,7 +13,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_ROWS = 20_000
+LONG = 20_000
 """Rows from which encoding them takes longer than starting a thread."""
 
 
@@ -55,7 +55,7 @@ def run_all(tasks: Sequence[Callable[[], Result]], rows: int) -> list[Result]:
     rows
         How many rows all of them are about.
     """
-    if rows < _ROWS or len(tasks) < 2:
+    if rows < LONG or len(tasks) < 2:
         return [task() for task in tasks]
     with ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1)) as pool:
         return list(pool.map(lambda task: task(), tasks))

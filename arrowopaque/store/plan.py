@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["ClashError", "WritePlan", "plan_write"]
+__all__ = ["ClashError", "WritePlan", "plan_and_stage", "plan_write"]
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.format.manifest import Key
+from arrowopaque.store.apply import Stage, stage
 from arrowopaque.store.base import Base
 from arrowopaque.store.calls import Mode
 from arrowopaque.store.matches import Match, rows_of
 from arrowopaque.store.order import sort_rows
+from arrowopaque.store.parallel import LONG
 
 Row = tuple[Any, ...]
 
@@ -63,6 +66,25 @@ def without_repeats(rows: pa.Table, key: Sequence[str], mode: Mode) -> pa.Table:
     return rows.filter(pa.array(keep))
 
 
+def plan_and_stage(
+    base: Base, table: str, rows: pa.Table, mode: Mode, delta: Sequence[Row], gone: Collection[Key]
+) -> tuple[WritePlan, Stage]:
+    """Work out what rows displace and write them; see `plan_write`.
+
+    Files of many rows are encoded meanwhile. Nothing is stored if a row
+    clashes.
+    """
+    volume, spec, manifest = base.volume, base.spec, base.manifest
+    if mode is Mode.ENSURE or rows.num_rows < LONG:
+        plan = plan_write(base, rows, mode, delta, gone)
+        return plan, stage(volume, spec, table, manifest, plan.rows)
+    rows = without_repeats(rows, spec.primary_key, mode)
+    with ThreadPoolExecutor(1) as pool:
+        planned = pool.submit(_displaced, base, rows, mode, delta, gone)
+        staged = stage(volume, spec, table, manifest, rows, planned.result)
+        return planned.result(), staged
+
+
 def plan_write(
     base: Base, rows: pa.Table, mode: Mode, delta: Sequence[Row], gone: Collection[Key]
 ) -> WritePlan:
@@ -87,9 +109,15 @@ def plan_write(
     ClashError
         A row clashes and ``mode`` does not say what to do then.
     """
+    return _displaced(base, without_repeats(rows, base.spec.primary_key, mode), mode, delta, gone)
+
+
+def _displaced(
+    base: Base, rows: pa.Table, mode: Mode, delta: Sequence[Row], gone: Collection[Key]
+) -> WritePlan:
+    """Return the plan of rows that have no key twice."""
     spec = base.spec
     key = spec.primary_key
-    rows = without_repeats(rows, key, mode)
     in_delta = {tuple(row[i] for i in spec.key_positions) for row in delta}
     plan = WritePlan(rows, hits=list(base.matching(key, rows, key, is_rare=True)))
     in_base = {k for match in plan.hits for k in rows_of(match.rows.select(list(key)))}

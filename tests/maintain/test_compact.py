@@ -20,7 +20,7 @@ from arrowopaque.maintain import tiers
 from arrowopaque.maintain.tiers import Merge, plan
 from arrowopaque.store import apply, order
 from arrowopaque.store import merge as merge_module
-from arrowopaque.store.apply import cut
+from arrowopaque.store.apply import FileWriter, cut
 from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.decoding import plain
 
@@ -182,14 +182,13 @@ def test_what_cannot_be_divided_is_not_split() -> None:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows of every data file that is written, in turn."""
     rows: list[int] = []
-    write = apply.write_file
+    write = FileWriter.file
 
-    def counted(*arguments: Any) -> Any:
-        rows.append(arguments[-1].num_rows)
-        return write(*arguments)
+    def counted(writer: FileWriter, partition: int, piece: pa.Table) -> Any:
+        rows.append(piece.num_rows)
+        return write(writer, partition, piece)
 
-    for module in (apply, compact_module):
-        monkeypatch.setattr(module, "write_file", counted)
+    monkeypatch.setattr(FileWriter, "file", counted)
     return rows
 
 
@@ -409,9 +408,11 @@ def test_a_file_out_of_order_is_refused(
     """Its rows could be left out of the ranges that they belong to."""
     root = root_of(spec_of(kind), row_group_rows=row_group_rows, partition_rows=4)
     with monkeypatch.context() as patch:
-        write: Callable[..., Any] = apply.write_file
+        write = FileWriter.file
         patch.setattr(apply, "cut", lambda keys, _: [0, len(keys)])
-        patch.setattr(apply, "write_file", lambda *args: write(*args[:-1], args[-1].take([0, 2, 1, 3, 4, 5])))
+        patch.setattr(
+            FileWriter, "file", lambda self, number, rows: write(self, number, rows.take([0, 2, 1, 3, 4, 5]))
+        )
         put(root, [(number,) for number in [1, 4, 5, 8, 9, 10]])
     put(root, [(number,) for number in [20, 21, 22]])
     path = partitions(root)[0].files[0].path

@@ -52,6 +52,12 @@ def postgres_url(postgres_server: PostgresServer) -> str:
     return postgres_server.new_database().url("postgresql+psycopg2")
 
 
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a bulk write do several things at once, as one of many rows does."""
+    monkeypatch.setattr("arrowopaque.store.plan.LONG", 2)
+
+
 @pytest.fixture
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     """A client of an empty repository of the kind asked for."""

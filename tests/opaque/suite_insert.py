@@ -211,7 +211,7 @@ class Insert(SuiteBase):
     @needs("root")
     @pytest.mark.parametrize("count", [2, 5_000], ids=["few", "many"])
     def test_autoincrement_in_a_root(self, subject: Subject, count: int) -> None:
-        table = subject.table(specs.autoincrement(), {"id": 10, "val": 1}, {"id": 11, "val": 2})
+        table: Any = subject.table(specs.autoincrement(), {"id": 10, "val": 1}, {"id": 11, "val": 2})
         table.insert(*[{"id": None, "val": val} for val in range(count)])
         table.insert(*[{"val": val} for val in range(count)])
         table.insert_arrow(pa.table({"id": pa.nulls(count, pa.int64()), "val": range(count)}))

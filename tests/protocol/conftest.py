@@ -15,6 +15,12 @@ from tests.support.subjects import RegistrySubject, RootSubject, Site, open_repo
 _OPTIONS = {"bulk_rows": 2, "flush_at_open": 0, "lock_timeout": 20.0}
 
 
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a bulk write do several things at once, as one of many rows does."""
+    monkeypatch.setattr("arrowopaque.store.plan.LONG", 2)
+
+
 @pytest.fixture(scope="session")
 def postgres_urls(postgres_server: PostgresServer) -> dict[str, str]:
     database = postgres_server.new_database()
