@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["FEW", "plain_array"]
+__all__ = ["FEW", "few_values", "plain_array"]
 
+import itertools
 import operator
 import uuid
+from array import array
 from collections.abc import Callable, Sequence
 from itertools import repeat
 from types import NoneType
@@ -26,6 +28,29 @@ FEW = 8
 """Values that are cheaper to convert one by one than together."""
 
 
+def few_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return values of the engine's types, none of them NULL, as Arrow.
+
+    Arrow's own conversion imports pandas where that is installed, which takes
+    longer than to open a repository.
+
+    Raises
+    ------
+    ValueError, TypeError, pyarrow.ArrowException
+        They are not of that type.
+    """
+    if pa.types.is_fixed_size_binary(kind):
+        if {*map(len, values)} - {kind.byte_width}:
+            raise ValueError(f"values that have not {kind.byte_width} bytes")
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(b"".join(values))])
+    if pa.types.is_string(kind):
+        encoded = [str.encode(value) for value in values]
+        ends = array("i", itertools.accumulate(map(len, encoded), initial=0))
+        data = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+        return pa.Array.from_buffers(kind, len(values), data)
+    return pa.array(values, kind)
+
+
 def plain_array(column: Column, values: Sequence[Any]) -> pa.Array | None:
     """Return plain values as Arrow, `None` if each has to be looked at."""
     kinds = {*map(type, values)}
@@ -36,10 +61,10 @@ def plain_array(column: Column, values: Sequence[Any]) -> pa.Array | None:
     if not kinds <= {_PLAIN.get(column.kind), NoneType}:
         return None
     try:
-        array = pa.array(values, column.arrow_type)
+        stored = pa.array(values, column.arrow_type)
     except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
         return None
     # As many bytes at most as there may be characters is soon seen, and enough.
     is_limited = column.length is not None and column.kind in STRINGS
-    longest = pc.max(pc.binary_length(array)).as_py() if is_limited else None
-    return array if longest is None or longest <= column.length else None
+    longest = pc.max(pc.binary_length(stored)).as_py() if is_limited else None
+    return stored if longest is None or longest <= column.length else None

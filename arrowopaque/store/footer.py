@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrowopaque.format import limits
+from arrowopaque.format.columns import few_values
 from arrowopaque.format.thrift import Reader
 
 DIGESTS = "arrowopaque.digests"
@@ -204,7 +205,7 @@ class Footer:
             raise ValueError(f"not one pair for each of {len(self.chunks)} row groups")
         is_text = pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
         least, most = [
-            pa.array([end if is_text else bytes.fromhex(end) for end in side], kind)
+            few_values([end if is_text else bytes.fromhex(end) for end in side], kind)
             for side in zip(*ends, strict=True)
         ]
         if least.null_count or most.null_count:
