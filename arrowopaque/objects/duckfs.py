@@ -151,8 +151,10 @@ class _Handle(io.RawIOBase):
         return at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence != io.SEEK_SET:
-            offset += self.tell() if whence == io.SEEK_CUR else self._size
+        if whence == io.SEEK_CUR:
+            offset += self.tell()
+        elif whence == io.SEEK_END:
+            offset += self._size
         self._of_thread.at = offset
         return offset
 
