@@ -48,7 +48,7 @@ from arrowopaque.store.deletes import Positions, encode_deletes, read_deletes
 from arrowopaque.store.encoding import Layout, encode
 from arrowopaque.store.keys import comparable
 from arrowopaque.store.matches import Hits
-from arrowopaque.store.order import sort_rows
+from arrowopaque.store.order import Sorted, sort_rows
 from arrowopaque.store.parallel import run_all
 from arrowopaque.store.parquet import index_schema, position_column
 from arrowopaque.store.volume import Volume
@@ -130,22 +130,22 @@ class FileWriter:
         self.volume.store.put(path, encoded.data)
         return {"path": path, **encoded.facts}
 
-    def _store_index(self, rows: pa.Table, columns: tuple[str, ...], path: str) -> Facts:
+    def _store_index(self, sorted: Sorted, columns: tuple[str, ...], path: str) -> Facts:
         """Store where each value of ``columns`` is among rows."""
-        positions = pa.array(np.arange(rows.num_rows), pa.int64())
-        table = rows.select(list(columns)).append_column(position_column(columns), positions)
+        position = position_column(columns)
+        table = sorted.numbered(columns, position)
         if table.column(0).null_count:
             table = table.filter(table.column(0).is_valid())
-        return self._store_sorted(sort_rows(table, columns), path, columns)
+        return self._store_sorted(sort_rows(table, (*columns, position)), path, columns)
 
-    def file(self, partition: int, rows: pa.Table) -> DataFile:
+    def file(self, partition: int, sorted: Sorted) -> DataFile:
         """Store rows as one data file with its indexes."""
-        spec, id = self.spec, clock.new_id()
+        spec, rows, id = self.spec, sorted.rows, clock.new_id()
         path = names.data_file(self.table, partition, id)
         tasks = [partial(self._store_sorted, rows, path)]
         for number, columns in enumerate(spec.lookups):
             place = names.index_file(self.table, partition, id, number)
-            tasks.append(partial(self._store_index, rows, columns, place))
+            tasks.append(partial(self._store_index, sorted, columns, place))
         data, *indexes = run_all(tasks, rows.num_rows)
         return DataFile(
             min=encode_key(spec, _key_at(spec, rows, 0)),
@@ -157,26 +157,26 @@ class FileWriter:
             **data,
         )
 
-    def _pieces(self, rows: pa.Table) -> Iterator[pa.Table]:
+    def _pieces(self, sorted: Sorted) -> Iterator[Sorted]:
         """Yield rows as many at a time as one data file may have."""
-        cuts = cut(_leading(self.spec, rows), self.volume.options.partition_rows)
+        cuts = cut(_leading(self.spec, sorted.rows), self.volume.options.partition_rows)
         for start, stop in itertools.pairwise(cuts):
-            yield rows.slice(start, stop - start)
+            yield sorted.slice(start, stop - start)
 
-    def files(self, partition: int, rows: pa.Table) -> tuple[DataFile, ...]:
+    def files(self, partition: int, sorted: Sorted) -> tuple[DataFile, ...]:
         """Store rows as data files of one partition."""
-        return tuple(self.file(partition, piece) for piece in self._pieces(rows))
+        return tuple(self.file(partition, piece) for piece in self._pieces(sorted))
 
-    def partitions(self, rows: pa.Table) -> Iterator[Partition]:
+    def partitions(self, sorted: Sorted) -> Iterator[Partition]:
         """Store rows as the first partitions of a table."""
-        for number, piece in enumerate(self._pieces(rows)):
-            lower = encode_leading(_leading(self.spec, piece)[0].as_py()) if number else None
+        for number, piece in enumerate(self._pieces(sorted)):
+            lower = encode_leading(_leading(self.spec, piece.rows)[0].as_py()) if number else None
             yield Partition(number=number, lower=lower, files=(self.file(number, piece),))
 
 
 def write_file(volume: Volume, spec: TableSpec, table: str, partition: int, rows: pa.Table) -> DataFile:
     """Store sorted rows as one data file with its indexes."""
-    return FileWriter(volume, spec, table).file(partition, rows)
+    return FileWriter(volume, spec, table).file(partition, Sorted(rows))
 
 
 def _key_at(spec: TableSpec, rows: pa.Table, row: int) -> tuple[Any, ...]:
@@ -223,7 +223,7 @@ def stage(
     spec: TableSpec,
     table: str,
     manifest: TableManifest | None,
-    rows: pa.Table,
+    rows: pa.Table | Sorted,
     ready: Callable[[], object] = _at_once,
 ) -> Stage:
     """Write rows as new data files.
@@ -237,25 +237,26 @@ def stage(
     manifest
         The manifest whose partitions to follow.
     rows
-        Rows in any order, no primary key twice.
+        Rows in any order, or sorted by their key; no primary key twice.
     ready
         Called before anything is stored, in any thread and more than once:
         what it raises is raised.
     """
-    if not rows.num_rows:
-        return Stage()
     began = clock.monotonic()
-    rows = sort_rows(rows, spec.primary_key)
+    sorted = rows if isinstance(rows, Sorted) else Sorted.of(rows, spec.primary_key)
+    count = sorted.rows.num_rows
+    if not count:
+        return Stage()
     writer = FileWriter(volume, spec, table, ready)
     if manifest is None or not manifest.partitions:
-        return Stage(tuple(writer.partitions(rows)), began)
-    leading = comparable(_leading(spec, rows))
+        return Stage(tuple(writer.partitions(sorted)), began)
+    leading = comparable(_leading(spec, sorted.rows))
     inner = np.searchsorted(leading, _inner_bounds(spec, manifest), "left")
     starts = [0, *(int(i) for i in inner)]
     staged = []
-    for partition, start, stop in zip(manifest.partitions, starts, [*starts[1:], rows.num_rows], strict=True):
+    for partition, start, stop in zip(manifest.partitions, starts, [*starts[1:], count], strict=True):
         if stop > start:
-            files = writer.files(partition.number, rows.slice(start, stop - start))
+            files = writer.files(partition.number, sorted.slice(start, stop - start))
             staged.append(Partition(number=partition.number, lower=partition.lower, files=files))
     return Stage(tuple(staged), began)
 

@@ -20,11 +20,11 @@ from arrowopaque.format.spec import TableSpec
 from arrowopaque.store.decoding import plain, unpacked
 from arrowopaque.store.deletes import Positions, read_deletes
 from arrowopaque.store.keys import Keys, Sought, comparable, keys_of, listed, promising
-from arrowopaque.store.parallel import ahead
+from arrowopaque.store.parallel import CORES, ahead
 from arrowopaque.store.parquet import ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
 
-_BLOCK_GROUPS = 16
+_BLOCK_GROUPS = 8
 """Row groups that a scan reads at once."""
 
 _AHEAD = 4
@@ -311,7 +311,8 @@ class SortedFile:
             is_kept = keep and self._cache.has_room
             return self.object.offsets[start], self.object.read(block, names, keep=is_kept)
 
-        yield from ahead(read, range(0, groups, _BLOCK_GROUPS), min(self._store.workers, _AHEAD))
+        starts = range(0, groups, _BLOCK_GROUPS)
+        yield from ahead(read, starts, min(max(self._store.workers, CORES), _AHEAD, len(starts)))
 
     def until(self, group: int, high: npt.NDArray[Any] | None) -> list[int]:
         """Return ``group`` and those after it, a block of them at most, that

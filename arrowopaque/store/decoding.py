@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Decoder", "Getter", "getter", "has_any_length", "plain", "text_bytes", "to_exact", "unpacked"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,12 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 def unpacked(array: pa.Array) -> pa.Array:
     """Return a column without a dictionary."""
     return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+
+
+def _is_ascii(text: pa.Array) -> bool:
+    """Return whether all of an array's strings are, for certain."""
+    data = text.buffers()[2]
+    return data is None or not data.size or bool(np.frombuffer(data, np.int8).min() >= 0)
 
 
 Getter = Callable[[int], Any]
@@ -102,6 +108,10 @@ def to_exact(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+Chunks = Set[tuple[int, str]]
+"""Column chunks, each by its row group and its column."""
+
+
 class Decoder:
     """Decodes row groups of one object.
 
@@ -125,9 +135,9 @@ class Decoder:
         self._size = size
         self._corrupt = corrupt
 
-    def columns(self, parts: Parts, groups: Sequence[int], names: Sequence[str]) -> list[pa.Array]:
-        """Return columns of some row groups, each as one array. What is
-        stored with a dictionary has it still.
+    def columns(self, parts: Parts, groups: Sequence[int], names: Sequence[str]) -> list[list[pa.Array]]:
+        """Return the columns of each of some row groups, every one in memory
+        of its own. What is stored with a dictionary has it still.
 
         Parameters
         ----------
@@ -141,31 +151,38 @@ class Decoder:
         CorruptStoreError
             They are not what the footer says.
         """
-        for group in groups:
-            for name in names:
-                self._check_chunk(parts, group, name)
+        chunks = [(group, name) for group in groups for name in names]
+        swelling = {chunk for chunk in chunks if self._may_swell(parts, *chunk)}
+        encoded = self._encoded(groups, names, swelling)
         try:
             file = pq.ParquetFile(
                 pa.PythonFile(Sparse(self._size, parts), mode="r"),
                 metadata=self._footer.metadata,
-                read_dictionary=self._encoded(groups, names),
+                read_dictionary=encoded,
                 pre_buffer=False,
             )
-            columns = self._decoded(file, groups, names)
-            rows = sum(self._footer.rows(group) for group in groups)
-            for name, array in zip(names, columns, strict=True):
-                self._check_decoded(name, array, rows)
+            return [self._decoded(file, group, names, swelling) for group in groups]
         except (pa.ArrowException, ValueError, OSError) as err:
             raise self._corrupt(f"row groups {groups[0]}-{groups[-1]} cannot be decoded ({err})") from err
-        return columns
 
-    def _check_chunk(self, parts: Parts, group: int, name: str) -> None:
+    def _may_swell(self, parts: Parts, group: int, name: str) -> bool:
+        """Return whether a chunk, which is checked, may decode to more than
+        is taken: each row may stand for the same value, which may be all of
+        the chunk.
+        """
+        rows, expanded = self._footer.rows(group), self._footer.chunk(group, name).expanded
+        is_verbatim = self._check_chunk(parts, group, name)
+        is_short = is_verbatim or rows * expanded <= limits.CHUNK_BYTES
+        return not is_short and has_any_length(self._kind(name))
+
+    def _check_chunk(self, parts: Parts, group: int, name: str) -> bool:
+        """Check a chunk; see `check_pages` for what is returned."""
         column, chunk = self._footer.positions[name], self._footer.chunk(group, name)
         data = cut(parts, chunk.start, chunk.length)
         if chunk_digest(data) != self._footer.digest(group, column):
             raise self._corrupt(f"row group {group} of column {column} is altered")
         try:
-            check_pages(data, self._footer.rows(group), chunk.expanded)
+            return check_pages(data, self._footer.rows(group), chunk.expanded)
         except ValueError as err:
             raise self._corrupt(f"row group {group} of column {column}: {err}") from err
 
@@ -174,45 +191,40 @@ class Decoder:
         kind = self._schema.field(column).type
         return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
-    def _encoded(self, groups: Sequence[int], names: Sequence[str]) -> list[str]:
+    def _encoded(self, groups: Sequence[int], names: Sequence[str], swelling: Chunks) -> list[str]:
         """Return the columns that have a dictionary in every row group."""
         return [
             name
             for name in names
             if has_any_length(self._kind(name))
             and all(self._footer.chunk(group, name).has_dictionary for group in groups)
-            and not any(self._may_swell(group, name) for group in groups)
+            and not any((group, name) in swelling for group in groups)
         ]
 
-    def _decoded(self, file: pq.ParquetFile, groups: Sequence[int], names: Sequence[str]) -> list[pa.Array]:
-        swelling = [name for name in names if any(self._may_swell(group, name) for group in groups)]
-        others = [name for name in names if name not in swelling]
-        table = file.read_row_groups(list(groups), columns=others, use_threads=False)
-        return [
-            self._guarded(file, groups, name) if name in swelling else plain(table.column(name))
+    def _decoded(
+        self, file: pq.ParquetFile, group: int, names: Sequence[str], swelling: Chunks
+    ) -> list[pa.Array]:
+        others = [name for name in names if (group, name) not in swelling]
+        table = file.read_row_groups([group], columns=others, use_threads=False)
+        columns = [
+            plain(table.column(name)) if name in others else self._guarded(file, group, name)
             for name in names
         ]
+        for name, array in zip(names, columns, strict=True):
+            self._check_decoded(name, array, self._footer.rows(group))
+        return columns
 
-    def _may_swell(self, group: int, name: str) -> bool:
-        """Return whether a chunk may decode to more than is taken: each row
-        may stand for the same value, which may be all of the chunk.
-        """
-        expanded = self._footer.chunk(group, name).expanded
-        is_short = self._footer.rows(group) * expanded <= limits.CHUNK_BYTES
-        return not is_short and has_any_length(self._kind(name))
-
-    def _guarded(self, file: pq.ParquetFile, groups: Sequence[int], name: str) -> pa.Array:
+    def _guarded(self, file: pq.ParquetFile, group: int, name: str) -> pa.Array:
         """Return a column, decoded piece by piece."""
-        pieces = []
-        for group in groups:
-            rows, size = _PIECE_BYTES // max(self._footer.chunk(group, name).expanded, 1), 0
-            for piece in file.iter_batches(max(rows, 1), [group], [name], use_threads=False):
-                pieces.append(plain(piece.column(0)))
-                size += text_bytes(pieces[-1])
-                if size > limits.CHUNK_BYTES:
-                    raise ValueError(
-                        f"column {name!r} of row group {group} has more than {limits.CHUNK_BYTES} bytes"
-                    )
+        pieces: list[pa.Array] = []
+        rows, size = _PIECE_BYTES // max(self._footer.chunk(group, name).expanded, 1), 0
+        for piece in file.iter_batches(max(rows, 1), [group], [name], use_threads=False):
+            pieces.append(plain(piece.column(0)))
+            size += text_bytes(pieces[-1])
+            if size > limits.CHUNK_BYTES:
+                raise ValueError(
+                    f"column {name!r} of row group {group} has more than {limits.CHUNK_BYTES} bytes"
+                )
         return pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
 
     def _check_decoded(self, name: str, array: pa.Array, rows: int) -> None:
@@ -220,9 +232,10 @@ class Decoder:
         kind = array.type.value_type if is_encoded else array.type
         if kind != self._kind(name) or len(array) != rows:
             raise ValueError(f"{len(array)} values of {array.type} in column {name!r} of {rows} rows")
-        if pa.types.is_string(kind):
-            # That it is UTF-8 is the writer's word.
-            (array.dictionary if is_encoded else array).validate(full=True)
+        text = array.dictionary if is_encoded else array
+        # That it is UTF-8 is the writer's word; that it is ASCII is seen in a third of the time.
+        if pa.types.is_string(kind) and not _is_ascii(text):
+            text.validate(full=True)
         if is_encoded:
             # Nor does Arrow compare the places with the dictionary, before it looks there.
             array.validate(full=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["arrow_order", "distinct", "sort_rows"]
+__all__ = ["Sorted", "arrow_order", "distinct", "sort_rows"]
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +16,60 @@ import pyarrow.compute as pc
 
 from arrowopaque.store.decoding import has_any_length, plain
 from arrowopaque.store.keys import WORD, comparable, first_word
+from arrowopaque.store.parallel import run_all
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Rows in ascending order of some columns."""
+
+    rows: pa.Table
+    came: npt.NDArray[np.int64] | None = None
+    """Where each was among the rows that were given, or some number that
+    grows with it; `None` if they are in that order.
+
+    To sort rows by something else begins with the order in which they came:
+    what came together is much alike, and near in memory.
+    """
+
+    @classmethod
+    def of(cls, rows: pa.Table, columns: Sequence[str]) -> Self:
+        """Sort rows; equal ones keep their order."""
+        order = _order(rows.select(list(columns)))
+        if order is None:
+            return cls(rows.combine_chunks())
+        return cls(_taken(rows, order), order)
+
+    def slice(self, start: int, length: int) -> Sorted:
+        """Return some rows that follow each other."""
+        came = None if self.came is None else self.came[start : start + length]
+        return Sorted(self.rows.slice(start, length), came)
+
+    def filter(self, keep: npt.NDArray[np.bool_]) -> Sorted:
+        """Return the rows that are to be kept."""
+        return Sorted(self.rows.filter(pa.array(keep)), None if self.came is None else self.came[keep])
+
+    def numbered(self, columns: Sequence[str], number: str) -> pa.Table:
+        """Return some columns, and a column ``number`` of the rows' numbers,
+        in the order in which the rows came.
+        """
+        rows = self.rows.select(list(columns))
+        if self.came is None:
+            return rows.append_column(number, pa.array(np.arange(len(rows)), pa.int64()))
+        order = np.argsort(self.came)
+        return _taken(rows, order).append_column(number, pa.array(order, pa.int64()))
 
 
 def sort_rows(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
     """Return rows in ascending order of ``columns``; equal ones keep theirs."""
-    order = _order(rows.select(list(columns)))
-    if order is not None:
-        rows = rows.take(pa.array(order))
-    return rows.combine_chunks()
+    return Sorted.of(rows, columns).rows
+
+
+def _taken(rows: pa.Table, order: npt.NDArray[Any]) -> pa.Table:
+    """Return rows in another order, in one piece."""
+    places = pa.array(order)
+    columns = run_all([partial(column.take, places) for column in rows.columns], len(places))
+    return pa.table(columns, schema=rows.schema).combine_chunks()
 
 
 def _order(keys: pa.Table) -> npt.NDArray[Any] | None:

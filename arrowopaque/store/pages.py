@@ -13,13 +13,15 @@ from arrowopaque.format.thrift import Reader
 # Numbers of fields and types are those of ``parquet.thrift`` in apache/parquet-format.
 _TYPE, _EXPANDED, _LENGTH, _COUNT = 1, 2, 3, 1
 _DICTIONARY = 2
-_DATA = {0: 5, 3: 8}
-"""Types of pages that hold rows, and the fields that say of how many."""
+_DATA = {0: (5, 2), 3: (8, 4)}
+"""Types of pages that hold rows, the fields that tell of them, and therein of their encoding."""
+_VERBATIM = {0, 6}
+"""Encodings that hold each value's own bytes: ``PLAIN`` and ``DELTA_LENGTH_BYTE_ARRAY``."""
 _HEADER_VALUES = 64
 """A header has some eight structs and strings."""
 
 
-def check_pages(chunk: bytes | memoryview, rows: int, expanded: int) -> None:
+def check_pages(chunk: bytes | memoryview, rows: int, expanded: int) -> bool:
     """Compare pages with what is said of their chunk.
 
     A page's own header decides how much memory its reader takes, so that
@@ -34,19 +36,28 @@ def check_pages(chunk: bytes | memoryview, rows: int, expanded: int) -> None:
     expanded
         Bytes that it takes at most, decompressed.
 
+    Returns
+    -------
+    bool
+        Whether all values are there, so that they are no more than that.
+
     Raises
     ------
     ValueError
         It is another.
     """
     at = counted = size = 0
+    encodings = set()
     while at < len(chunk):
         reader = Reader(chunk, _HEADER_VALUES, at)
         try:
             header = reader.struct(0)
             kind = _natural(header[_TYPE])
             size += _natural(header[_EXPANDED])
-            counted += _natural(header[_DATA[kind]][_COUNT]) if kind in _DATA else 0
+            if kind in _DATA:
+                field, encoding = _DATA[kind]
+                counted += _natural(header[field][_COUNT])
+                encodings.add(_natural(header[field][encoding]))
             at = reader.at + _natural(header[_LENGTH])
         except (KeyError, IndexError, TypeError, ValueError) as err:
             raise ValueError(f"a page's header cannot be read ({err!r})") from err
@@ -58,6 +69,7 @@ def check_pages(chunk: bytes | memoryview, rows: int, expanded: int) -> None:
         raise ValueError(f"its pages have {counted} values, not {rows}")
     if size > expanded:
         raise ValueError(f"its pages expand to {size} bytes, its footer says {expanded}")
+    return encodings <= _VERBATIM
 
 
 def _natural(value: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LONG", "ahead", "run_all", "run_behind"]
+__all__ = ["CORES", "LONG", "ahead", "run_all", "run_behind"]
 
 import os
 from collections import deque
@@ -13,6 +13,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+CORES = os.cpu_count() or 1
+"""Threads that are worth it where each is busy."""
 LONG = 20_000
 """Rows from which encoding them takes longer than starting a thread."""
 
@@ -57,7 +59,7 @@ def run_all(tasks: Sequence[Callable[[], Result]], rows: int) -> list[Result]:
     """
     if rows < LONG or len(tasks) < 2:
         return [task() for task in tasks]
-    with ThreadPoolExecutor(min(len(tasks), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(len(tasks), CORES)) as pool:
         return list(pool.map(lambda task: task(), tasks))
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "stored_schema",
 ]
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -38,7 +39,7 @@ _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
 
 _PIECE_GROUPS = 8
-"""Row groups that one thread decodes at once."""
+"""Row groups that one thread decodes from one opened file."""
 
 
 def position_column(columns: Sequence[str]) -> str:
@@ -65,11 +66,6 @@ def index_schema(spec: TableSpec, columns: Sequence[str]) -> pa.Schema:
 def _unpacked(arrays: Sequence[pa.Array]) -> pa.ChunkedArray:
     """Return the pieces of a column, without dictionaries."""
     return pa.chunked_array([unpacked(array) for array in arrays])
-
-
-def _pieces(groups: Sequence[int]) -> list[Sequence[int]]:
-    """Return row groups in pieces that are decoded at once."""
-    return [groups[at : at + _PIECE_GROUPS] for at in range(0, len(groups), _PIECE_GROUPS)]
 
 
 class RowGroup(NamedTuple):
@@ -219,19 +215,11 @@ class ParquetObject:
         self._cache.put((self.entry.path, group), found, size + 200)
 
     def _decode(self, groups: list[int], names: list[str]) -> dict[int, dict[str, pa.Array]]:
-        found: dict[int, dict[str, pa.Array]] = {}
-        pieces = _pieces(groups)
-        for piece, arrays in zip(pieces, self._decoded(pieces, names), strict=True):
-            start = 0
-            for group in piece:
-                rows = self.footer.rows(group)
-                parts = [array.slice(start, rows) for array in arrays]
-                if len(piece) > 1:
-                    # Copied, so that a cached column does not pin its neighbours.
-                    parts = [pa.concat_arrays([part]) for part in parts]
-                found[group] = dict(zip(names, parts, strict=True))
-                start += rows
-        return found
+        decoded = self._decoded(groups, names)
+        return {
+            group: dict(zip(names, arrays, strict=True))
+            for group, arrays in zip(groups, decoded, strict=True)
+        }
 
     def read(self, groups: Sequence[int], names: Sequence[str], *, keep: bool = False) -> pa.Table:
         """Return row groups as one table: from the cache if all are there.
@@ -247,24 +235,25 @@ class ParquetObject:
             self.columns(groups, names)
         known = [self._group(group).columns for group in groups]
         if all(columns.keys() >= {*names} for columns in known):
-            tasks = [partial(_unpacked, [columns[name] for columns in known]) for name in names]
-            return pa.table(run_all(tasks, self._rows(groups)), names=list(names))
-        columns = zip(*self._decoded(_pieces(groups), names), strict=True)
+            return pa.table(
+                [_unpacked([columns[name] for columns in known]) for name in names], names=list(names)
+            )
+        columns = zip(*self._decoded(groups, names), strict=True)
         return pa.table([_unpacked(arrays) for arrays in columns], names=list(names))
 
     def _rows(self, groups: Sequence[int]) -> int:
         return sum(map(self.footer.rows, groups))
 
-    def _decoded(self, pieces: Sequence[Sequence[int]], names: Sequence[str]) -> list[list[pa.Array]]:
-        """Return columns of pieces of the file, each as one array; fetched
-        together, decoded at the same time.
+    def _decoded(self, groups: Sequence[int], names: Sequence[str]) -> list[list[pa.Array]]:
+        """Return the columns of each row group; fetched together, decoded at
+        the same time.
         """
         footer = self.footer
         decoder = Decoder(footer, self._schema, self.entry.bytes, self._corrupt)
-        chunks = [footer.chunk(group, name)[:2] for piece in pieces for group in piece for name in names]
-        parts = self._ranges(sorted(chunks))
+        parts = self._ranges(sorted(footer.chunk(group, name)[:2] for group in groups for name in names))
+        pieces = [groups[at : at + _PIECE_GROUPS] for at in range(0, len(groups), _PIECE_GROUPS)]
         tasks = [partial(decoder.columns, parts, piece, names) for piece in pieces]
-        return run_all(tasks, sum(map(self._rows, pieces)))
+        return list(itertools.chain.from_iterable(run_all(tasks, self._rows(groups))))
 
     def _ranges(self, wanted: list[tuple[int, int]]) -> Parts:
         """Return the bytes of (start, length) ranges, in their order; those

@@ -18,7 +18,7 @@ from arrowopaque.store.apply import Stage, stage
 from arrowopaque.store.base import Base
 from arrowopaque.store.calls import Mode
 from arrowopaque.store.matches import Match, rows_of
-from arrowopaque.store.order import sort_rows
+from arrowopaque.store.order import Sorted
 from arrowopaque.store.parallel import LONG
 
 Row = tuple[Any, ...]
@@ -44,7 +44,7 @@ class WritePlan:
     """Tombstones that go, because what they hide goes."""
 
 
-def without_repeats(rows: pa.Table, key: Sequence[str], mode: Mode) -> pa.Table:
+def without_repeats(given: pa.Table, key: Sequence[str], mode: Mode) -> Sorted:
     """Return rows with no key twice: an error, the first or the last one.
 
     Raises
@@ -52,18 +52,18 @@ def without_repeats(rows: pa.Table, key: Sequence[str], mode: Mode) -> pa.Table:
     ClashError
         A key is inserted twice.
     """
-    rows = sort_rows(rows, key)
+    sorted = Sorted.of(given, key)
+    rows = sorted.rows
     same = np.ones(max(rows.num_rows - 1, 0), dtype=bool)
     for name in key:
         column = rows.column(name).combine_chunks()
         same &= pc.equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False).astype(bool)
     if not same.any():
-        return rows
+        return sorted
     if mode is Mode.INSERT:
         at = int(np.flatnonzero(same)[0])
         raise ClashError(next(rows_of(rows.slice(at, 1))))
-    keep = np.append(~same, True) if mode is Mode.REPLACE else np.insert(~same, 0, True)
-    return rows.filter(pa.array(keep))
+    return sorted.filter(np.append(~same, True) if mode is Mode.REPLACE else np.insert(~same, 0, True))
 
 
 def plan_and_stage(
@@ -78,10 +78,10 @@ def plan_and_stage(
     if mode is Mode.ENSURE or rows.num_rows < LONG:
         plan = plan_write(base, rows, mode, delta, gone)
         return plan, stage(volume, spec, table, manifest, plan.rows)
-    rows = without_repeats(rows, spec.primary_key, mode)
+    sorted = without_repeats(rows, spec.primary_key, mode)
     with ThreadPoolExecutor(1) as pool:
-        planned = pool.submit(_displaced, base, rows, mode, delta, gone)
-        staged = stage(volume, spec, table, manifest, rows, planned.result)
+        planned = pool.submit(_displaced, base, sorted.rows, mode, delta, gone)
+        staged = stage(volume, spec, table, manifest, sorted, planned.result)
         return planned.result(), staged
 
 
@@ -109,7 +109,7 @@ def plan_write(
     ClashError
         A row clashes and ``mode`` does not say what to do then.
     """
-    return _displaced(base, without_repeats(rows, base.spec.primary_key, mode), mode, delta, gone)
+    return _displaced(base, without_repeats(rows, base.spec.primary_key, mode).rows, mode, delta, gone)
 
 
 def _displaced(

@@ -292,11 +292,15 @@ class Records:
         Nothing happens before the first row is asked for. All rows are of
         that moment, whatever is written later.
         """
-        for batch in self.fetch_batches(**where):
+        # One by one: who keeps none of them leaves nothing behind that Python would search for garbage.
+        for batch in self._batches(where):
             yield from batch
 
     def fetch_batches(self, **where: Any) -> Iterator[Sequence[Row]]:
         """Yield batches of rows, some perhaps empty; see `fetch`."""
+        yield from map(list, self._batches(where))
+
+    def _batches(self, where: Mapping[str, Any]) -> Iterator[Iterable[Row]]:
         terms = self._terms(where)
         if terms is None:
             return

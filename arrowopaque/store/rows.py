@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Row", "to_few_rows", "to_rows"]
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -98,7 +99,6 @@ def to_few_rows(values: Values, rows: Iterable[Sequence[Any]]) -> list[Row]:
     return [Row(positions, values.python_row(row)) for row in rows]
 
 
-def to_rows(values: Values, table: pa.Table) -> list[Row]:
-    """Return the rows of a table that has all columns of its spec."""
-    batch = _Batch(values, table)
-    return [_BatchRow(batch, at) for at in range(table.num_rows)]
+def to_rows(values: Values, table: pa.Table) -> Iterator[Row]:
+    """Yield the rows of a table that has all columns of its spec."""
+    return map(_BatchRow, itertools.repeat(_Batch(values, table)), range(table.num_rows))

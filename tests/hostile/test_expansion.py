@@ -149,11 +149,11 @@ def test_a_footer_that_says_less_than_its_pages(hostile: Hostile) -> None:
     check_refused(hostile, f"its pages expand to .* bytes, its footer says {VALUE - 100}")
 
 
-def pages(values: int = 1000) -> bytes:
-    """Return a column chunk of one dictionary page and some data pages."""
+def pages(values: int = 1000, **how: Any) -> bytes:
+    """Return a column chunk of some data pages, by default with a dictionary."""
     sink = io.BytesIO()
     table = pa.table({"a": pa.array([str(i % 7) for i in range(values)])})
-    pq.write_table(table, sink, data_page_size=100, write_batch_size=100, row_group_size=values)
+    pq.write_table(table, sink, data_page_size=100, write_batch_size=100, row_group_size=values, **how)
     (((start, length, _, _),),) = chunks_of(pq.read_metadata(sink))
     return sink.getvalue()[start : start + length]
 
@@ -169,6 +169,30 @@ def test_pages() -> None:
             check_pages(chunk[:stop], 1000, 2**20)
     with pytest.raises(ValueError, match="header"):
         check_pages(chunk + b"\xff" * 9, 1000, 2**20)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_pages_tell_whether_all_values_are_there(version: str) -> None:
+    def tell(encoding: str | None) -> bool:
+        encoded: dict[str, Any] = {"use_dictionary": False, "column_encoding": {"a": encoding}}
+        how = encoded if encoding else {}
+        return check_pages(pages(data_page_version=version, **how), 1000, 2**20)
+
+    assert tell("PLAIN")
+    assert tell("DELTA_LENGTH_BYTE_ARRAY")
+    assert not tell("DELTA_BYTE_ARRAY")
+    assert not tell(None)
+
+
+def test_values_that_are_there_are_decoded_at_once(hostile: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: dict[str, Any] = {
+        "use_dictionary": False,
+        "column_encoding": {"kind": "DELTA_LENGTH_BYTE_ARRAY"},
+    }
+    put(hostile, parquet(with_kinds(hostile, pa.array(["x" * VALUE] * ROWS)), ROWS, **lengths))
+    monkeypatch.setattr(limits, "CHUNK_BYTES", ROWS * VALUE * 2)
+    monkeypatch.setattr(stored, "text_bytes", lambda _: pytest.fail("decoded in pieces"))
+    assert len(StoreRoot(str(hostile.folder)).table("t").fetch_arrow(["kind"])) == 2 * ROWS
 
 
 DATA, INDEX = number(0), number(1)

@@ -23,6 +23,7 @@ from arrowopaque.store import merge as merge_module
 from arrowopaque.store.apply import FileWriter, cut
 from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.decoding import plain
+from arrowopaque.store.order import Sorted
 
 SMALL = {"bulk_rows": 1, "partition_rows": 64, "row_group_rows": 8}
 
@@ -184,8 +185,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     rows: list[int] = []
     write = FileWriter.file
 
-    def counted(writer: FileWriter, partition: int, piece: pa.Table) -> Any:
-        rows.append(piece.num_rows)
+    def counted(writer: FileWriter, partition: int, piece: Sorted) -> Any:
+        rows.append(piece.rows.num_rows)
         return write(writer, partition, piece)
 
     monkeypatch.setattr(FileWriter, "file", counted)
@@ -410,9 +411,11 @@ def test_a_file_out_of_order_is_refused(
     with monkeypatch.context() as patch:
         write = FileWriter.file
         patch.setattr(apply, "cut", lambda keys, _: [0, len(keys)])
-        patch.setattr(
-            FileWriter, "file", lambda self, number, rows: write(self, number, rows.take([0, 2, 1, 3, 4, 5]))
-        )
+
+        def disordered(writer: FileWriter, partition: int, piece: Sorted) -> Any:
+            return write(writer, partition, Sorted(piece.rows.take([0, 2, 1, 3, 4, 5])))
+
+        patch.setattr(FileWriter, "file", disordered)
         put(root, [(number,) for number in [1, 4, 5, 8, 9, 10]])
     put(root, [(number,) for number in [20, 21, 22]])
     path = partitions(root)[0].files[0].path

@@ -74,8 +74,8 @@ _GUARDS = (
     Mutation(
         "hostile: what a column chunk decodes to is bounded",
         "store/decoding.py",
-        "                if size > limits.CHUNK_BYTES:",
-        "                if False:",
+        "            if size > limits.CHUNK_BYTES:",
+        "            if False:",
         (f"{_EXPANSION}::test_a_value_for_every_row",),
     ),
     Mutation(
@@ -88,9 +88,16 @@ _GUARDS = (
     Mutation(
         "hostile: pages keep to what their footer says",
         "store/decoding.py",
-        "            check_pages(data, self._footer.rows(group), chunk.expanded)\n",
-        "            pass\n",
+        "            return check_pages(data, self._footer.rows(group), chunk.expanded)\n",
+        "            return True\n",
         (f"{_EXPANSION}::test_a_footer_that_says_less_than_its_pages",),
+    ),
+    Mutation(
+        "hostile: only encodings without references need no bound",
+        "store/pages.py",
+        "_VERBATIM = {0, 6}",
+        "_VERBATIM = {0, 2, 6, 7, 8}",
+        (f"{_EXPANSION}::test_a_value_for_every_row",),
     ),
     Mutation(
         "hostile: a key filter is compared with its digest",

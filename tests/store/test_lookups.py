@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from arrowopaque import ConstraintError, Options, StoreRoot
-from arrowopaque.format.spec import Column, ColumnKind, TableSpec
+from arrowopaque.format.spec import Column, ColumnKind, Index, TableSpec
 from arrowopaque.store.parquet import ParquetObject
 
 COUNT = 100
@@ -123,3 +124,18 @@ def test_rows_are_known_longer_than_their_row_groups(tmp_path: Path, monkeypatch
     again = [list(table.fetch(id=id)) for id in wanted]
     assert again[:3] == [[{"id": 5, "name": "again"}], [], [{"id": 20_005, "name": "new"}]]
     assert again[3:] == first[3:]
+
+
+@pytest.mark.parametrize("ids", [[*range(40)], [n * 7 % 40 for n in range(40)]], ids=["in order", "in none"])
+def test_an_index_is_sorted_by_its_values_and_the_rows_places(tmp_path: Path, ids: list[int]) -> None:
+    """In whatever order the rows came."""
+    spec = TableSpec(columns=SPEC.columns, primary_key=("id",), indexes=(Index(columns=("name",)),))
+    root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2, row_group_rows=4))
+    root.register("t", spec)
+    names = [f"n{n % 3}" for n in ids]
+    root.table("t").insert_arrow(pa.table({"id": ids, "name": names}, spec.arrow_schema))
+    data, index = sorted((tmp_path / "root").rglob("*.parquet"), key=lambda path: ".index" in path.name)
+    rows = pq.read_table(data)
+    assert rows.column("id").to_pylist() == [*range(40)]
+    expected = sorted((name, at) for at, name in enumerate(rows.column("name").to_pylist()))
+    assert [tuple(entry.values()) for entry in pq.read_table(index).to_pylist()] == expected

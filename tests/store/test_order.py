@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arrowopaque.store.order import sort_rows
+from arrowopaque.store.order import Sorted, sort_rows
 
 # Few different bytes, so that prefixes tie in every way.
 KEYS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
@@ -48,3 +49,24 @@ def test_sort_is_stable_and_arrows(kind: str, is_nullable: bool, data: st.DataOb
             sort_keys=[(name, "ascending") for name in ("key", "second", "n")],
         )
         assert sort_rows(given_rows, ["key", "second"]).to_pylist() == given_rows.take(order).to_pylist()
+
+
+@given(data=st.data())
+def test_sorted_rows_know_the_order_in_which_they_came(data: st.DataObject) -> None:
+    """To sort them by something else from there ends as it does from any other order."""
+    rows = data.draw(
+        st.lists(st.tuples(st.integers(0, 20), st.integers(0, 2)), max_size=12, unique_by=lambda row: row[0])
+    )
+    table = pa.table({"key": [key for key, _ in rows], "other": [other for _, other in rows]})
+    table = table.cast(pa.schema({"key": pa.int64(), "other": pa.int64()}))
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))), bool)
+    start = data.draw(st.integers(0, int(keep.sum())))
+    part = Sorted.of(table, ["key"]).filter(keep).slice(start, len(rows))
+    keys, others = (part.rows.column(name).to_pylist() for name in ("key", "other"))
+    assert keys == sorted(keys)
+    numbered = part.numbered(["other", "key"], "at")
+    came = [rows.index(row) for row in zip(keys, others, strict=True)]
+    assert numbered.column("at").to_pylist() == sorted(range(len(came)), key=came.__getitem__)
+    assert numbered.column("other").to_pylist() == [others[at] for at in numbered.column("at").to_pylist()]
+    order = sorted(range(len(others)), key=lambda at: (others[at], at))
+    assert sort_rows(numbered, ["other", "at"]).column("at").to_pylist() == order
