@@ -25,7 +25,7 @@ from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import Many, Prefix, Term, Where, mask, prefix_end
 from arrowopaque.store.access import FEW, choose_path
-from arrowopaque.store.datafile import SortedFile, same_values
+from arrowopaque.store.datafile import SortedFile, bytes_of, same_values
 from arrowopaque.store.decoding import plain
 from arrowopaque.store.deletes import Positions
 from arrowopaque.store.keys import comparable
@@ -58,6 +58,8 @@ class Base:
             (decode_leading(spec, file.min[0]), decode_leading(spec, file.max[0])) for file in self.files
         ]
         self._opened: dict[str, SortedFile] = {}
+        # Not the manifest's name, which what is not committed has in common.
+        self._identity = object()
 
     @cached_property
     def _least(self) -> npt.NDArray[Any]:
@@ -149,8 +151,18 @@ class Base:
             for file in map(self.open, entries):
                 yield from file.rows_with(value, tuple(names), along)
             return
-        for entry in self.files:
-            yield from self._rows_by_index(entry, columns, value, names)
+        # Every file is asked, and most have not got it: what they say together is kept.
+        yield from self.volume.cache.load(
+            (self._identity, columns, value, tuple(names)),
+            lambda: self._rows_by_indexes(columns, value, names),
+        )
+
+    def _rows_by_indexes(
+        self, columns: tuple[str, ...], value: Any, names: Sequence[str]
+    ) -> tuple[list[tuple[Any, ...]], int]:
+        """Return what `rows_with` yields, and how many bytes it takes."""
+        found = [row for entry in self.files for row in self._rows_by_index(entry, columns, value, names)]
+        return found, bytes_of([(value, *names), *found])
 
     def _rows_by_index(
         self, entry: DataFile, columns: tuple[str, ...], value: Any, names: Sequence[str]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["SortedFile", "same_values"]
+__all__ = ["SortedFile", "bytes_of", "same_values"]
 
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -247,8 +247,7 @@ class SortedFile:
         if found is None:
             found = [self.row(group, at, names) for group, at in self.find(value, along)]
             if found:
-                size = sum(_OBJECT_BYTES + sum(map(sys.getsizeof, row)) for row in found)
-                self._cache.put(key, found, size)
+                self._cache.put(key, found, bytes_of(found))
         return found
 
     def row(self, group: int, at: int, names: Sequence[str]) -> tuple[Any, ...]:
@@ -374,6 +373,11 @@ class SortedFile:
         if not len(deleted) or not len(positions):
             return positions
         return positions[~np.isin(positions, deleted, assume_unique=True)]
+
+
+def bytes_of(rows: Iterable[Sequence[Any]]) -> int:
+    """Return about how many bytes of memory tuples of values take."""
+    return sum(_OBJECT_BYTES + sum(map(sys.getsizeof, row)) for row in rows)
 
 
 def _taken(pieces: Sequence[pa.Array], places: Sequence[Positions]) -> pa.Array:

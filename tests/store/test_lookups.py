@@ -10,6 +10,7 @@ import pytest
 
 from arrowopaque import ConstraintError, Options, StoreRoot
 from arrowopaque.format.spec import Column, ColumnKind, Index, TableSpec
+from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.parquet import ParquetObject
 
 COUNT = 100
@@ -139,3 +140,27 @@ def test_an_index_is_sorted_by_its_values_and_the_rows_places(tmp_path: Path, id
     assert rows.column("id").to_pylist() == [*range(40)]
     expected = sorted((name, at) for at, name in enumerate(rows.column("name").to_pylist()))
     assert [tuple(entry.values()) for entry in pq.read_table(index).to_pylist()] == expected
+
+
+def test_what_all_indexes_say_of_a_value_is_kept(root: StoreRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the table is another."""
+    table = root.table("t")
+    root.table("t").insert_arrow(pa.table({"id": [COUNT, COUNT + 1], "name": ["a", "b"]}, SPEC.arrow_schema))
+    asked: list[str] = []
+    find = SortedFile.find
+
+    def counted(file: SortedFile, value: str, *arguments: object) -> list[tuple[int, int]]:
+        asked.append(value)
+        return find(file, value, *arguments)  # type: ignore[arg-type]  # whatever they are
+
+    monkeypatch.setattr(SortedFile, "find", counted)
+    names = {_name(3): [3], "a": [COUNT], "nowhere": []}
+    for _ in range(3):
+        assert {name: [row["id"] for row in table.fetch(name=name)] for name in names} == names
+    assert sorted(asked) == sorted([*names, *names])
+    with root.transaction():
+        table.delete(["name"], {"name": "a"})
+        assert [*table.fetch(name="a")] == []
+    table.insert({"id": 7 * COUNT, "name": "nowhere"})
+    assert [row["id"] for row in table.fetch(name="nowhere")] == [7 * COUNT]
+    assert [*table.fetch(name="a")] == []
