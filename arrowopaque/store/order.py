@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Sorted", "arrow_order", "distinct", "sort_rows"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -21,43 +21,57 @@ from arrowopaque.store.parallel import run_all
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """Rows in ascending order of some columns."""
+    """Rows in ascending order of some columns.
+
+    To sort them by something else begins with the order in which they came:
+    what came together is much alike, and near in memory.
+    """
 
     rows: pa.Table
+    given: pa.Table | None = None
+    """The rows in the order in which they came, perhaps among others; `None`
+    if that is their order.
+    """
     came: npt.NDArray[np.int64] | None = None
-    """Where each was among the rows that were given, or some number that
-    grows with it; `None` if they are in that order.
-
-    To sort rows by something else begins with the order in which they came:
-    what came together is much alike, and near in memory.
+    """Where each row is in ``given``."""
+    is_distinct: bool = False
+    """Whether no two rows have the same value of the first column; where not,
+    it is not known.
     """
 
     @classmethod
     def of(cls, rows: pa.Table, columns: Sequence[str]) -> Self:
         """Sort rows; equal ones keep their order."""
-        order = _order(rows.select(list(columns)))
+        order, is_distinct = _order(rows.select(list(columns)))
         if order is None:
-            return cls(rows.combine_chunks())
-        return cls(_taken(rows, order), order)
+            return cls(rows.combine_chunks(), is_distinct=is_distinct)
+        return cls(_taken(rows, order), rows, order, is_distinct)
 
     def slice(self, start: int, length: int) -> Sorted:
         """Return some rows that follow each other."""
         came = None if self.came is None else self.came[start : start + length]
-        return Sorted(self.rows.slice(start, length), came)
+        return replace(self, rows=self.rows.slice(start, length), came=came)
 
     def filter(self, keep: npt.NDArray[np.bool_]) -> Sorted:
         """Return the rows that are to be kept."""
-        return Sorted(self.rows.filter(pa.array(keep)), None if self.came is None else self.came[keep])
+        came = None if self.came is None else self.came[keep]
+        return replace(self, rows=self.rows.filter(pa.array(keep)), came=came)
 
     def numbered(self, columns: Sequence[str], number: str) -> pa.Table:
         """Return some columns, and a column ``number`` of the rows' numbers,
         in the order in which the rows came.
         """
-        rows = self.rows.select(list(columns))
-        if self.came is None:
-            return rows.append_column(number, pa.array(np.arange(len(rows)), pa.int64()))
-        order = np.argsort(self.came)
-        return _taken(rows, order).append_column(number, pa.array(order, pa.int64()))
+        rows, numbers = self.rows.select(list(columns)), np.arange(len(self.rows))
+        if self.came is not None:
+            assert self.given is not None, "they came from there"
+            if len(self.given) == len(rows):
+                rows, order = self.given.select(list(columns)).combine_chunks(), np.empty_like(numbers)
+                order[self.came] = numbers
+            else:
+                order = np.argsort(self.came)
+                rows = _taken(rows, order)
+            numbers = order
+        return rows.append_column(number, pa.array(numbers, pa.int64()))
 
 
 def sort_rows(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
@@ -72,25 +86,27 @@ def _taken(rows: pa.Table, order: npt.NDArray[Any]) -> pa.Table:
     return pa.table(columns, schema=rows.schema).combine_chunks()
 
 
-def _order(keys: pa.Table) -> npt.NDArray[Any] | None:
-    """Return the positions of rows in their order; `None` if they are in it.
+def _order(keys: pa.Table) -> tuple[npt.NDArray[Any] | None, bool]:
+    """Return the positions of rows in their order, `None` if they are in it;
+    and whether their first values are known to be distinct.
 
     Arrow compares fixed-size binaries byte by byte, through several tables.
     Their first bytes as numbers tell most of them apart at a tenth of that.
     """
     prefix = _prefix(plain(keys.column(0)))
     if prefix is None:
-        return arrow_order(keys)
+        return arrow_order(keys), False
     if len(prefix) < 2 or (prefix[1:] > prefix[:-1]).all():
-        return None
+        return None, True
     order: npt.NDArray[Any] = np.argsort(prefix)
     prefix = prefix[order]
     same = prefix[1:] == prefix[:-1]
-    if same.any():
+    is_distinct = not same.any()
+    if not is_distinct:
         tied = np.append(same, False) | np.insert(same, 0, False)
         members = np.sort(order[tied])
         order[tied] = members[arrow_order(keys.take(pa.array(members)))]
-    return None if np.array_equal(order, np.arange(len(order))) else order
+    return None if np.array_equal(order, np.arange(len(order))) else order, is_distinct
 
 
 def arrow_order(keys: pa.Table) -> npt.NDArray[Any]:

@@ -53,6 +53,8 @@ def without_repeats(given: pa.Table, key: Sequence[str], mode: Mode) -> Sorted:
         A key is inserted twice.
     """
     sorted = Sorted.of(given, key)
+    if sorted.is_distinct:
+        return sorted
     rows = sorted.rows
     same = np.ones(max(rows.num_rows - 1, 0), dtype=bool)
     for name in key:
