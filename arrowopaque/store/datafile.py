@@ -17,18 +17,23 @@ from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format.keyfilter import can_filter, hashes_of, probe_of
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
 from arrowopaque.format.spec import TableSpec
-from arrowopaque.store.decoding import plain, unpacked
+from arrowopaque.store.decoding import Getter, plain, unpacked
 from arrowopaque.store.deletes import Positions, read_deletes
 from arrowopaque.store.keys import Keys, Sought, comparable, keys_of, listed, promising
 from arrowopaque.store.parallel import CORES, ahead
 from arrowopaque.store.parquet import ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
 
-_BLOCK_GROUPS = 8
-"""Row groups that a scan reads at once."""
+_BLOCK_GROUPS = 16
+"""Row groups that a scan reads at once, where to fetch them takes long."""
+_NEAR_GROUPS = 8
+"""Those that it reads at once elsewhere: what one thread decodes."""
 
 _AHEAD = 4
 """Blocks that a scan holds at once, where to fetch one takes long."""
+
+_SCATTERED = 16
+"""Rows of a row group below which they are taken one by one."""
 
 _DENSE = 8
 """Values sought for each row group from which most are taken to hold one."""
@@ -288,9 +293,17 @@ class SortedFile:
         offsets = np.asarray(self.object.offsets)
         groups = np.searchsorted(offsets, positions, "right") - 1
         wanted, counts = np.unique(groups, return_counts=True)
-        arrays = self.object.columns([int(group) for group in wanted], names)
+        numbers: list[int] = wanted.tolist()
+        arrays = self.object.columns(numbers, names)
         places = np.split(positions - offsets[groups], np.cumsum(counts)[:-1])
-        taken = [_taken([arrays[int(group), name] for group in wanted], places) for name in names]
+        pieces = [[arrays[number, name] for number in numbers] for name in names]
+        if len(positions) <= _SCATTERED * len(wanted):
+            # To call Arrow takes longer than these values one by one.
+            near = [place.tolist() for place in places]
+            getters = zip(*[self.object.getters(group, names, arrays) for group in numbers], strict=True)
+            taken = [_gathered(*column, near) for column in zip(pieces, getters, strict=True)]
+        else:
+            taken = [_taken(column, places) for column in pieces]
         return pa.table(taken, names=list(names))
 
     def blocks(self, names: Sequence[str], *, keep: bool = False) -> Iterator[tuple[int, pa.Table]]:
@@ -303,14 +316,14 @@ class SortedFile:
         keep
             Whether the cache may keep them, as far as it has room.
         """
-        groups = self.object.groups
+        groups, size = self.object.groups, _BLOCK_GROUPS if self._store.workers > 1 else _NEAR_GROUPS
 
         def read(start: int) -> tuple[int, pa.Table]:
-            block = range(start, min(start + _BLOCK_GROUPS, groups))
+            block = range(start, min(start + size, groups))
             is_kept = keep and self._cache.has_room
             return self.object.offsets[start], self.object.read(block, names, keep=is_kept)
 
-        starts = range(0, groups, _BLOCK_GROUPS)
+        starts = range(0, groups, size)
         yield from ahead(read, starts, min(max(self._store.workers, CORES), _AHEAD, len(starts)))
 
     def until(self, group: int, high: npt.NDArray[Any] | None) -> list[int]:
@@ -378,6 +391,17 @@ class SortedFile:
 def bytes_of(rows: Iterable[Sequence[Any]]) -> int:
     """Return about how many bytes of memory tuples of values take."""
     return sum(_OBJECT_BYTES + sum(map(sys.getsizeof, row)) for row in rows)
+
+
+def _gathered(pieces: Sequence[pa.Array], getters: Sequence[Getter], places: Sequence[list[int]]) -> pa.Array:
+    """Return the values at ``places`` of each piece of a column, as `_taken`
+    does, one by one.
+    """
+    values: list[Any] = []
+    for get, near in zip(getters, places, strict=True):
+        values += map(get, near)
+    kind = pieces[0].type
+    return pa.array(values, kind.value_type if isinstance(pieces[0], pa.DictionaryArray) else kind)
 
 
 def _taken(pieces: Sequence[pa.Array], places: Sequence[Positions]) -> pa.Array:

@@ -257,6 +257,8 @@ def _as_python(scalar: pa.Scalar) -> Any:
 def _expand(starts: npt.NDArray[Any], counts: npt.NDArray[Any]) -> Places:
     """Return the concatenated ranges ``[start, start + count)``."""
     total = int(counts.sum())
+    if total == len(counts) and (counts == 1).all():
+        return starts.astype(np.int64, copy=False)
     shifts = np.repeat(starts - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
     result: Places = np.arange(total, dtype=np.int64) + shifts
     return result

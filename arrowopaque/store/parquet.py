@@ -174,13 +174,27 @@ class ParquetObject:
             found = self.columns([group], names)
             return [found[group, name] for name in names]
 
-    def getters(self, group: int, names: Sequence[str]) -> list[Getter]:
-        """Return what returns the values of columns of one row group."""
+    def getters(
+        self,
+        group: int,
+        names: Sequence[str],
+        decoded: Mapping[tuple[int, str], pa.Array] | None = None,
+    ) -> list[Getter]:
+        """Return what returns the values of columns of one row group.
+
+        Parameters
+        ----------
+        group, names
+            Which columns.
+        decoded
+            What `columns` has returned, at least of these; by default they
+            are looked for again.
+        """
         known = self._group(group).getters
         try:
             return [known[name] for name in names]
         except KeyError:
-            arrays = self.group(group, names)
+            arrays = self.group(group, names) if decoded is None else [decoded[group, name] for name in names]
             made = dict(zip(names, map(getter, arrays), strict=True))
             self._group(group).getters.update(made)
             return list(made.values())

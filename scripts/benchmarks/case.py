@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
-    "PIECE", "Case", "Figures", "Loaded", "Settings", "Workload", "Workloads", "WrongAnswerError",
+    "LOCATED", "PIECE", "Case", "Figures", "Loaded", "Settings", "Workload", "Workloads", "WrongAnswerError",
     "expect", "must_hold", "must_lack", "new_table",
 ]  # fmt: skip
 
@@ -20,6 +20,11 @@ from benchmarks.watch import Watch
 
 PIECE = 5_000_000
 """Rows that are in memory at once, at most: about 300 bytes each."""
+
+LOCATED = 10_000_000
+"""Rows of a larger table that a datastore has as datasets: locations are rows of SQL, of which a hundred
+million take an hour.
+"""
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,11 @@ class Case:
         """Return the rows with these numbers, whether a table has them or not."""
         return rows_at(numbers, seed=self.settings.seed, ids=self.settings.ids)
 
-    def pieces(self, size: int) -> Iterator[Rows]:
-        """Make all rows of the table, so many at a time."""
-        for start in range(0, self.rows, size):
-            yield self.at(range(start, min(start + size, self.rows)))
+    def pieces(self, size: int, most: int | None = None) -> Iterator[Rows]:
+        """Make the rows of the table, all or the first ones, so many at a time."""
+        count = self.rows if most is None else min(self.rows, most)
+        for start in range(0, count, size):
+            yield self.at(range(start, min(start + size, count)))
 
     def fresh(self, count: int) -> Rows:
         """Return rows that no table has."""
@@ -129,7 +135,14 @@ class Case:
 
     def some(self, count: int) -> Rows:
         """Return random rows that every table has, at most so many."""
-        return self.at(sorted(self.random.sample(range(self.rows), min(count, self.rows))))
+        return self._some(count, self.rows)
+
+    def some_located(self, count: int) -> Rows:
+        """Return random rows of those that a datastore is told of."""
+        return self._some(count, min(self.rows, LOCATED))
+
+    def _some(self, count: int, among: int) -> Rows:
+        return self.at(sorted(self.random.sample(range(among), min(count, among))))
 
 
 Measure = Callable[[Contender, Case], float]

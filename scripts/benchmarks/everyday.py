@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.case import PIECE, Case, Workloads, expect, must_hold, must_lack, new_table
+from benchmarks.case import LOCATED, PIECE, Case, Workloads, expect, must_hold, must_lack, new_table
 from benchmarks.contenders import Contender, UnsupportedError
 from benchmarks.fresh import Fresh
 from benchmarks.rows import make_rows
@@ -261,7 +261,7 @@ def _paths(contender: Contender, case: Case) -> float:
 def _locate(contender: Contender, case: Case) -> None:
     """Make the datastore know the datasets, as it does where there is a trash."""
     if not case.is_located:
-        for rows in case.pieces(1_000_000):
+        for rows in case.pieces(1_000_000, LOCATED):
             contender.locate(rows.ids)
         contender.settle()
         case.is_located = True
@@ -273,7 +273,7 @@ def _export(contender: Contender, case: Case) -> float:
         _locate(contender, case)
     except UnsupportedError:
         pass  # who has no locations exports what is asked for
-    wanted = case.some(50_000)
+    wanted = case.some_located(50_000)
     with case.watch():
         table = contender.export_table(wanted.ids)
     expect(table.num_rows, len(wanted))
@@ -285,7 +285,7 @@ def _export(contender: Contender, case: Case) -> float:
 def _empty_trash(contender: Contender, case: Case) -> float:
     """A few live datasets have an artifact in common with one in the trash."""
     _locate(contender, case)
-    rows = case.some(min(50_000, case.rows // 2))
+    rows = case.some_located(min(50_000, case.rows // 2))
     shared = rows.paths[:3]
     sharing = case.fresh(len(shared)).python()
     for row, path in zip(sharing, shared, strict=True):

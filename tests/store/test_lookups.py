@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -164,3 +165,44 @@ def test_what_all_indexes_say_of_a_value_is_kept(root: StoreRoot, monkeypatch: p
     table.insert({"id": 7 * COUNT, "name": "nowhere"})
     assert [row["id"] for row in table.fetch(name="nowhere")] == [7 * COUNT]
     assert [*table.fetch(name="a")] == []
+
+
+_OF_EACH_KIND: dict[ColumnKind, list[object]] = {
+    ColumnKind.STRING: ["", "é", "x" * 99],
+    ColumnKind.TEXT: ["same"],
+    ColumnKind.SMALLINT: [-(2**15), 0, 7],
+    ColumnKind.INTEGER: [-(2**31), 0, 7],
+    ColumnKind.FLOAT: [-0.0, 0.5, float("inf")],
+    ColumnKind.BOOLEAN: [True, False],
+    ColumnKind.BINARY: [b"", b"\0\xff", b"abc"],
+    ColumnKind.UUID: [bytes(16), b"\xff" * 16],
+    ColumnKind.REGION: [b"region", b""],
+    ColumnKind.TIME: [0, 2**62, -5],
+}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3], ids=["whole", "with NULL"])
+def test_rows_that_are_taken_one_by_one_are_those_that_arrow_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    columns = [Column(name=kind.value, kind=kind) for kind in _OF_EACH_KIND]
+    spec = TableSpec(
+        columns=(Column(name="id", kind=ColumnKind.BIGINT, nullable=False), *columns), primary_key=("id",)
+    )
+    root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2, row_group_rows=8))
+    root.register("t", spec)
+    source = random.Random(3)
+    given: dict[str, list[object]] = {
+        kind.value: [None if source.random() < share else source.choice(values) for _ in range(COUNT)]
+        for kind, values in _OF_EACH_KIND.items()
+    }
+    root.table("t").insert_arrow(pa.table({"id": [*range(COUNT)], **given}, spec.arrow_schema))
+    wanted = [0, 1, 9, 30, 31, 32, 33, 98, 99, *range(40, 50)]
+    found = []
+    for few in (0, 100):
+        monkeypatch.setattr("arrowopaque.store.datafile._SCATTERED", few)
+        found.append(StoreRoot(str(tmp_path / "root")).table("t").fetch_arrow(id=wanted))
+    assert found[0].equals(found[1])
+    assert found[0].column("id").to_pylist() == sorted(wanted)
+    for kind in (ColumnKind.FLOAT, ColumnKind.BINARY):
+        assert found[0].column(kind.value).to_pylist() == [given[kind.value][id] for id in sorted(wanted)]
