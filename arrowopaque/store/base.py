@@ -151,6 +151,8 @@ class Base:
             for file in map(self.open, entries):
                 yield from file.rows_with(value, tuple(names), along)
             return
+        if not self.files:
+            return
         # Every file is asked, and most have not got it: what they say together is kept.
         yield from self.volume.cache.load(
             (self._identity, columns, value, tuple(names)),

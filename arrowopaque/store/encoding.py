@@ -65,8 +65,8 @@ class Encoded:
 
 
 def _is_repetitive(column: pa.ChunkedArray) -> bool:
-    # Most that are not show it at once.
-    return all(_seems_repetitive(column.slice(0, rows)) for rows in (2 * _DICTIONARY_LIMIT, _SAMPLE))
+    # Most that are not show it at once: of so many rows the limit is that of all.
+    return all(_seems_repetitive(column.slice(0, rows)) for rows in (4 * _DICTIONARY_LIMIT, _SAMPLE))
 
 
 def _seems_repetitive(sample: pa.ChunkedArray) -> bool:

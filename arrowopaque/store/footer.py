@@ -181,6 +181,9 @@ class Footer:
             inside = low <= start and 0 < length <= high - start
             if chunk.file_path or not (inside or rows == length == 0):
                 raise ValueError(f"{what} lies elsewhere: {length} bytes at {start}")
+            if length and chunk.has_dictionary_page and start >= chunk.data_page_offset:
+                # Arrow would begin at the other page, which no digest proves.
+                raise ValueError(f"{what} has its dictionary at {start}, after its rows")
             if chunk.num_values != rows:
                 raise ValueError(f"{what} has {chunk.num_values} values, not {rows}")
             if not 0 <= expanded <= limits.CHUNK_BYTES:

@@ -149,6 +149,19 @@ def test_a_footer_that_says_less_than_its_pages(hostile: Hostile) -> None:
     check_refused(hostile, f"its pages expand to .* bytes, its footer says {VALUE - 100}")
 
 
+def test_a_dictionary_behind_its_rows(hostile: Hostile) -> None:
+    """What is proved begins with the one, what Arrow decodes with the other."""
+    data = bytearray(parquet(with_kinds(hostile, pa.array(["x" * VALUE] * ROWS)), ROWS))
+    chunk = pq.read_metadata(io.BytesIO(data)).row_group(0).column(2)
+    rows, dictionary = number(chunk.data_page_offset), number(chunk.dictionary_page_offset)
+    said = b"\x26" + rows + b"\x26" + dictionary
+    assert len(rows) == len(dictionary)
+    at = data.rindex(said)
+    data[at : at + len(said)] = b"\x26" + dictionary + b"\x26" + rows
+    put(hostile, bytes(data))
+    check_refused(hostile, "column 2 has its dictionary at .* after its rows")
+
+
 def pages(values: int = 1000, **how: Any) -> bytes:
     """Return a column chunk of some data pages, by default with a dictionary."""
     sink = io.BytesIO()

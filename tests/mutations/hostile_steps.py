@@ -93,6 +93,13 @@ _GUARDS = (
         (f"{_EXPANSION}::test_a_footer_that_says_less_than_its_pages",),
     ),
     Mutation(
+        "hostile: what is proved of a chunk is what Arrow decodes",
+        "store/footer.py",
+        "if length and chunk.has_dictionary_page and start >= chunk.data_page_offset:",
+        "if False:",
+        (f"{_EXPANSION}::test_a_dictionary_behind_its_rows",),
+    ),
+    Mutation(
         "hostile: only encodings without references need no bound",
         "store/pages.py",
         "_VERBATIM = {0, 6}",

@@ -167,6 +167,15 @@ def test_what_all_indexes_say_of_a_value_is_kept(root: StoreRoot, monkeypatch: p
     assert [*table.fetch(name="a")] == []
 
 
+def test_nothing_is_kept_of_a_table_without_files(tmp_path: Path) -> None:
+    root = StoreRoot(str(tmp_path / "root"))
+    root.register("t", SPEC)
+    assert [*root.table("t").fetch(name="a")] == []
+    used = root.volume.cache.used
+    assert [*root.table("t").fetch(name="b")] == []
+    assert root.volume.cache.used == used
+
+
 _OF_EACH_KIND: dict[ColumnKind, list[object]] = {
     ColumnKind.STRING: ["", "é", "x" * 99],
     ColumnKind.TEXT: ["same"],
