@@ -361,9 +361,9 @@ def test_a_large_table_is_not_scanned(
         read: set[tuple[str, int]] = set()
         everything = ParquetObject._decoded
 
-        def recorded(self: ParquetObject, pieces: Any, names: Any) -> Any:
-            read.update((self.entry.path, number) for piece in pieces for number in piece)
-            return everything(self, pieces, names)
+        def recorded(self: ParquetObject, groups: Any, names: Any) -> Any:
+            read.update((self.entry.path, number) for number in groups)
+            return everything(self, groups, names)
 
         monkeypatch.setattr(ParquetObject, "_decoded", recorded)
         monkeypatch.setattr(ParquetObject, "whole", None)

@@ -1,0 +1,39 @@
+"""Values out of several pieces of a column, as one array."""
+
+from __future__ import annotations
+
+__all__ = ["picked", "taken"]
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from arrowopaque.store.decoding import Getter, plain, unpacked
+from arrowopaque.store.deletes import Positions
+
+
+def picked(pieces: Sequence[pa.Array], getters: Sequence[Getter], places: Sequence[list[int]]) -> pa.Array:
+    """Return the values at ``places`` of each piece of a column, as `taken`
+    does, one by one.
+    """
+    values: list[Any] = []
+    for get, near in zip(getters, places, strict=True):
+        values += map(get, near)
+    kind = pieces[0].type
+    return pa.array(values, kind.value_type if isinstance(pieces[0], pa.DictionaryArray) else kind)
+
+
+def taken(pieces: Sequence[pa.Array], places: Sequence[Positions]) -> pa.Array:
+    """Return the values at ``places`` of each piece of a column, as one array
+    without a dictionary.
+    """
+    if all(isinstance(piece, pa.DictionaryArray) for piece in pieces):
+        # With one dictionary for all it takes half the time that it takes one by one.
+        starts = np.cumsum([0, *map(len, pieces[:-1])])
+        joined = np.concatenate([near + start for near, start in zip(places, starts, strict=True)])
+        found = pa.chunked_array(pieces).take(pa.array(joined))
+        return plain(pa.chunked_array(list(map(unpacked, found.chunks)), pieces[0].type.value_type))
+    parts = [unpacked(piece.take(pa.array(near))) for piece, near in zip(pieces, places, strict=True)]
+    return pa.concat_arrays(parts) if len(parts) > 1 else parts[0]
