@@ -181,7 +181,7 @@ class Footer:
             inside = low <= start and 0 < length <= high - start
             if chunk.file_path or not (inside or rows == length == 0):
                 raise ValueError(f"{what} lies elsewhere: {length} bytes at {start}")
-            if length and chunk.has_dictionary_page and start >= chunk.data_page_offset:
+            if rows and chunk.has_dictionary_page and start >= chunk.data_page_offset:
                 # Arrow would begin at the other page, which no digest proves.
                 raise ValueError(f"{what} has its dictionary at {start}, after its rows")
             if chunk.num_values != rows:

@@ -95,7 +95,7 @@ _GUARDS = (
     Mutation(
         "hostile: what is proved of a chunk is what Arrow decodes",
         "store/footer.py",
-        "if length and chunk.has_dictionary_page and start >= chunk.data_page_offset:",
+        "if rows and chunk.has_dictionary_page and start >= chunk.data_page_offset:",
         "if False:",
         (f"{_EXPANSION}::test_a_dictionary_behind_its_rows",),
     ),

@@ -167,6 +167,16 @@ def test_what_all_indexes_say_of_a_value_is_kept(root: StoreRoot, monkeypatch: p
     assert [*table.fetch(name="a")] == []
 
 
+def test_an_index_without_rows_is_sound(tmp_path: Path) -> None:
+    """Its footer says that there is a dictionary, and that its rows are nowhere."""
+    nullable = Column(name="name", kind=ColumnKind.STRING, length=16)
+    spec = TableSpec(columns=(SPEC.columns[0], nullable), primary_key=("id",), unique=(("name",),))
+    root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2))
+    root.register("t", spec)
+    root.table("t").insert_arrow(pa.table({"id": [1, 2], "name": [None, None]}, spec.arrow_schema))
+    assert StoreRoot(str(tmp_path / "root")).verify().tables["t"].rows == 2
+
+
 def test_nothing_is_kept_of_a_table_without_files(tmp_path: Path) -> None:
     root = StoreRoot(str(tmp_path / "root"))
     root.register("t", SPEC)
