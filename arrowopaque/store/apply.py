@@ -130,22 +130,22 @@ class FileWriter:
         self.volume.store.put(path, encoded.data)
         return {"path": path, **encoded.facts}
 
-    def _store_index(self, sorted: Sorted, columns: tuple[str, ...], path: str) -> Facts:
+    def _store_index(self, ordered: Sorted, columns: tuple[str, ...], path: str) -> Facts:
         """Store where each value of ``columns`` is among rows."""
         position = position_column(columns)
-        table = sorted.numbered(columns, position)
+        table = ordered.numbered(columns, position)
         if table.column(0).null_count:
             table = table.filter(table.column(0).is_valid())
         return self._store_sorted(sort_rows(table, (*columns, position)), path, columns)
 
-    def file(self, partition: int, sorted: Sorted) -> DataFile:
+    def file(self, partition: int, ordered: Sorted) -> DataFile:
         """Store rows as one data file with its indexes."""
-        spec, rows, id = self.spec, sorted.rows, clock.new_id()
+        spec, rows, id = self.spec, ordered.rows, clock.new_id()
         path = names.data_file(self.table, partition, id)
         tasks = [partial(self._store_sorted, rows, path)]
         for number, columns in enumerate(spec.lookups):
             place = names.index_file(self.table, partition, id, number)
-            tasks.append(partial(self._store_index, sorted, columns, place))
+            tasks.append(partial(self._store_index, ordered, columns, place))
         data, *indexes = run_all(tasks, rows.num_rows)
         return DataFile(
             min=encode_key(spec, _key_at(spec, rows, 0)),
@@ -157,19 +157,19 @@ class FileWriter:
             **data,
         )
 
-    def _pieces(self, sorted: Sorted) -> Iterator[Sorted]:
+    def _pieces(self, ordered: Sorted) -> Iterator[Sorted]:
         """Yield rows as many at a time as one data file may have."""
-        cuts = cut(_leading(self.spec, sorted.rows), self.volume.options.partition_rows)
+        cuts = cut(_leading(self.spec, ordered.rows), self.volume.options.partition_rows)
         for start, stop in itertools.pairwise(cuts):
-            yield sorted.slice(start, stop - start)
+            yield ordered.slice(start, stop - start)
 
-    def files(self, partition: int, sorted: Sorted) -> tuple[DataFile, ...]:
+    def files(self, partition: int, ordered: Sorted) -> tuple[DataFile, ...]:
         """Store rows as data files of one partition."""
-        return tuple(self.file(partition, piece) for piece in self._pieces(sorted))
+        return tuple(self.file(partition, piece) for piece in self._pieces(ordered))
 
-    def partitions(self, sorted: Sorted) -> Iterator[Partition]:
+    def partitions(self, ordered: Sorted) -> Iterator[Partition]:
         """Store rows as the first partitions of a table."""
-        for number, piece in enumerate(self._pieces(sorted)):
+        for number, piece in enumerate(self._pieces(ordered)):
             lower = encode_leading(_leading(self.spec, piece.rows)[0].as_py()) if number else None
             yield Partition(number=number, lower=lower, files=(self.file(number, piece),))
 
@@ -243,20 +243,20 @@ def stage(
         what it raises is raised.
     """
     began = clock.monotonic()
-    sorted = rows if isinstance(rows, Sorted) else Sorted.of(rows, spec.primary_key)
-    count = sorted.rows.num_rows
+    ordered = rows if isinstance(rows, Sorted) else Sorted.of(rows, spec.primary_key)
+    count = ordered.rows.num_rows
     if not count:
         return Stage()
     writer = FileWriter(volume, spec, table, ready)
     if manifest is None or not manifest.partitions:
-        return Stage(tuple(writer.partitions(sorted)), began)
-    leading = comparable(_leading(spec, sorted.rows))
+        return Stage(tuple(writer.partitions(ordered)), began)
+    leading = comparable(_leading(spec, ordered.rows))
     inner = np.searchsorted(leading, _inner_bounds(spec, manifest), "left")
     starts = [0, *(int(i) for i in inner)]
     staged = []
     for partition, start, stop in zip(manifest.partitions, starts, [*starts[1:], count], strict=True):
         if stop > start:
-            files = writer.files(partition.number, sorted.slice(start, stop - start))
+            files = writer.files(partition.number, ordered.slice(start, stop - start))
             staged.append(Partition(number=partition.number, lower=partition.lower, files=files))
     return Stage(tuple(staged), began)
 

@@ -22,13 +22,11 @@ from arrowopaque.store.deletes import Positions, read_deletes
 from arrowopaque.store.gather import picked, taken
 from arrowopaque.store.keys import Keys, Sought, comparable, keys_of, listed, promising
 from arrowopaque.store.parallel import CORES, ahead
-from arrowopaque.store.parquet import ParquetObject, stored_schema
+from arrowopaque.store.parquet import PIECE_GROUPS, ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
 
 _BLOCK_GROUPS = 16
 """Row groups that a scan reads at once, where to fetch them takes long."""
-_NEAR_GROUPS = 8
-"""Those that it reads at once elsewhere: what one thread decodes."""
 
 _AHEAD = 4
 """Blocks that a scan holds at once, where to fetch one takes long."""
@@ -317,7 +315,7 @@ class SortedFile:
         keep
             Whether the cache may keep them, as far as it has room.
         """
-        groups, size = self.object.groups, _BLOCK_GROUPS if self._store.workers > 1 else _NEAR_GROUPS
+        groups, size = self.object.groups, _BLOCK_GROUPS if self._store.workers > 1 else PIECE_GROUPS
 
         def read(start: int) -> tuple[int, pa.Table]:
             block = range(start, min(start + size, groups))

@@ -151,8 +151,10 @@ class Decoder:
         CorruptStoreError
             They are not what the footer says.
         """
-        chunks = [(group, name) for group in groups for name in names]
-        swelling = {chunk for chunk in chunks if self._may_swell(parts, *chunk)}
+        verbatim = {
+            (group, name): self._check_chunk(parts, group, name) for group in groups for name in names
+        }
+        swelling = {chunk for chunk, is_so in verbatim.items() if not is_so and self._may_swell(*chunk)}
         encoded = self._encoded(groups, names, swelling)
         try:
             file = pq.ParquetFile(
@@ -165,16 +167,6 @@ class Decoder:
         except (pa.ArrowException, ValueError, OSError) as err:
             raise self._corrupt(f"row groups {groups[0]}-{groups[-1]} cannot be decoded ({err})") from err
 
-    def _may_swell(self, parts: Parts, group: int, name: str) -> bool:
-        """Return whether a chunk, which is checked, may decode to more than
-        is taken: each row may stand for the same value, which may be all of
-        the chunk.
-        """
-        rows, expanded = self._footer.rows(group), self._footer.chunk(group, name).expanded
-        is_verbatim = self._check_chunk(parts, group, name)
-        is_short = is_verbatim or rows * expanded <= limits.CHUNK_BYTES
-        return not is_short and has_any_length(self._kind(name))
-
     def _check_chunk(self, parts: Parts, group: int, name: str) -> bool:
         """Check a chunk; see `check_pages` for what is returned."""
         column, chunk = self._footer.positions[name], self._footer.chunk(group, name)
@@ -185,6 +177,14 @@ class Decoder:
             return check_pages(data, self._footer.rows(group), chunk.expanded)
         except ValueError as err:
             raise self._corrupt(f"row group {group} of column {column}: {err}") from err
+
+    def _may_swell(self, group: int, name: str) -> bool:
+        """Return whether a chunk may decode to more than is taken: each row
+        may stand for the same value, which may be all of the chunk.
+        """
+        expanded = self._footer.chunk(group, name).expanded
+        is_short = self._footer.rows(group) * expanded <= limits.CHUNK_BYTES
+        return not is_short and has_any_length(self._kind(name))
 
     def _kind(self, column: str) -> pa.DataType:
         """Return a column's type as the engine has it."""

@@ -8,6 +8,7 @@ column can still prove what it got. See "Digests" in ``docs/FORMAT.md``.
 from __future__ import annotations
 
 __all__ = [
+    "PIECE_GROUPS",
     "ParquetObject",
     "index_schema",
     "position_column",
@@ -38,7 +39,7 @@ from arrowopaque.store.sparse import Parts, cut
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
 
-_PIECE_GROUPS = 8
+PIECE_GROUPS = 8
 """Row groups that one thread decodes from one opened file."""
 
 
@@ -265,7 +266,7 @@ class ParquetObject:
         footer = self.footer
         decoder = Decoder(footer, self._schema, self.entry.bytes, self._corrupt)
         parts = self._ranges(sorted(footer.chunk(group, name)[:2] for group in groups for name in names))
-        pieces = [groups[at : at + _PIECE_GROUPS] for at in range(0, len(groups), _PIECE_GROUPS)]
+        pieces = [groups[at : at + PIECE_GROUPS] for at in range(0, len(groups), PIECE_GROUPS)]
         tasks = [partial(decoder.columns, parts, piece, names) for piece in pieces]
         return list(itertools.chain.from_iterable(run_all(tasks, self._rows(groups))))
 

@@ -52,20 +52,20 @@ def without_repeats(given: pa.Table, key: Sequence[str], mode: Mode) -> Sorted:
     ClashError
         A key is inserted twice.
     """
-    sorted = Sorted.of(given, key)
-    if sorted.is_distinct:
-        return sorted
-    rows = sorted.rows
+    ordered = Sorted.of(given, key)
+    if ordered.is_distinct:
+        return ordered
+    rows = ordered.rows
     same = np.ones(max(rows.num_rows - 1, 0), dtype=bool)
     for name in key:
         column = rows.column(name).combine_chunks()
         same &= pc.equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False).astype(bool)
     if not same.any():
-        return sorted
+        return ordered
     if mode is Mode.INSERT:
         at = int(np.flatnonzero(same)[0])
         raise ClashError(next(rows_of(rows.slice(at, 1))))
-    return sorted.filter(np.append(~same, True) if mode is Mode.REPLACE else np.insert(~same, 0, True))
+    return ordered.filter(np.append(~same, True) if mode is Mode.REPLACE else np.insert(~same, 0, True))
 
 
 def plan_and_stage(
@@ -77,13 +77,15 @@ def plan_and_stage(
     clashes.
     """
     volume, spec, manifest = base.volume, base.spec, base.manifest
+    ordered = without_repeats(rows, spec.primary_key, mode)
     if mode is Mode.ENSURE or rows.num_rows < LONG:
-        plan = plan_write(base, rows, mode, delta, gone)
-        return plan, stage(volume, spec, table, manifest, plan.rows)
-    sorted = without_repeats(rows, spec.primary_key, mode)
+        plan = _displaced(base, ordered.rows, mode, delta, gone)
+        # Only what is there already is left out.
+        kept = ordered if plan.rows is ordered.rows else plan.rows
+        return plan, stage(volume, spec, table, manifest, kept)
     with ThreadPoolExecutor(1) as pool:
-        planned = pool.submit(_displaced, base, sorted.rows, mode, delta, gone)
-        staged = stage(volume, spec, table, manifest, sorted, planned.result)
+        planned = pool.submit(_displaced, base, ordered.rows, mode, delta, gone)
+        staged = stage(volume, spec, table, manifest, ordered, planned.result)
         return planned.result(), staged
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -150,9 +151,9 @@ def test_what_all_indexes_say_of_a_value_is_kept(root: StoreRoot, monkeypatch: p
     asked: list[str] = []
     find = SortedFile.find
 
-    def counted(file: SortedFile, value: str, *arguments: object) -> list[tuple[int, int]]:
+    def counted(file: SortedFile, value: str, *along: Sequence[str]) -> list[tuple[int, int]]:
         asked.append(value)
-        return find(file, value, *arguments)  # type: ignore[arg-type]  # whatever they are
+        return find(file, value, *along)
 
     monkeypatch.setattr(SortedFile, "find", counted)
     names = {_name(3): [3], "a": [COUNT], "nowhere": []}
