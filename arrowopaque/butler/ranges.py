@@ -28,9 +28,8 @@ from arrowopaque.maintain.compact import compact
 from arrowopaque.maintain.flush import flush
 from arrowopaque.store.apply import Stage, compose
 from arrowopaque.store.base import Base
-from arrowopaque.store.datafile import same_values
 from arrowopaque.store.decoding import plain
-from arrowopaque.store.matches import Match, hits_of, rows_of
+from arrowopaque.store.matches import Match, hits_of, rows_of, same_values
 from arrowopaque.store.order import sort_rows
 from arrowopaque.store.table import Current, DeltaState
 

@@ -18,10 +18,10 @@ from arrowopaque.format.manifest import DataFile, Deletes, IndexFile, encode_key
 from arrowopaque.maintain.findings import RESTORE, Check, Finding, caught
 from arrowopaque.maintain.statistics import stored_statistics, value_of
 from arrowopaque.store.base import Base
-from arrowopaque.store.datafile import SortedFile, same_values
+from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.decoding import plain
 from arrowopaque.store.keys import comparable, listed
-from arrowopaque.store.matches import rows_of
+from arrowopaque.store.matches import rows_of, same_values
 from arrowopaque.store.order import arrow_order
 from arrowopaque.store.parquet import ParquetObject, position_column
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Base", "load_base"]
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format.manifest import (
     DataFile,
     IndexFile,
@@ -25,14 +24,15 @@ from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import Many, Prefix, Term, Where, mask, prefix_end
 from arrowopaque.store.access import FEW, choose_path
-from arrowopaque.store.datafile import SortedFile, bytes_of, same_values
+from arrowopaque.store.cache import bytes_of
+from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.decoding import plain
 from arrowopaque.store.deletes import Positions
 from arrowopaque.store.keys import comparable
 from arrowopaque.store.matches import Match, rows_of, same_rows
 from arrowopaque.store.order import distinct
-from arrowopaque.store.parallel import ahead
 from arrowopaque.store.parquet import position_column
+from arrowopaque.store.search import Search, lying_index
 from arrowopaque.store.volume import Volume
 
 
@@ -107,27 +107,36 @@ class Base:
         low, high, wanted = self._bounds_of(term)
         if wanted is not None and not len(wanted):
             return
+
+        def satisfying(file: SortedFile, positions: Positions) -> Positions:
+            found = mask(file.take(positions, needed), rest)
+            assert found is not None, "there are terms"
+            kept: Positions = positions[found.to_numpy(zero_copy_only=False).astype(bool)]
+            return kept
+
+        needed = [*dict.fromkeys(term.column for term in rest)]
+        search = self._search(
+            columns, wanted, names, ends=(low, high), needed=needed, choose=satisfying if rest else None
+        )
         by_key = columns == self.spec.primary_key
+        yield from search.matches(self._files_between(low, high, wanted) if by_key else self.files)
 
-        def look_up(entry: DataFile) -> list[Match]:
-            file = self.open(entry)
-            if not by_key:
-                positions = self._by_index(entry, columns, low, high, wanted)
-            elif wanted is not None:
-                positions = file.locate(wanted, [*names, *(term.column for term in rest)])
-            else:
-                positions = file.locate_range(low, high)
-            return list(self._filtered(file, file.alive(positions), rest, names))
-
-        files = self._files_between(low, high, wanted) if by_key else self.files
-        yield from self._of_each(look_up, files)
-
-    def _of_each(self, look_up: Callable[[DataFile], list[Match]], files: list[DataFile]) -> Iterator[Match]:
-        """Yield what is found in files, several of which are asked at once
-        where that takes long.
-        """
-        for found in ahead(look_up, files, min(self.volume.store.workers, len(files))):
-            yield from found
+    def _search(
+        self,
+        columns: tuple[str, ...],
+        values: npt.NDArray[Any] | None,
+        names: Sequence[str],
+        **more: Any,
+    ) -> Search:
+        return Search(
+            volume=self.volume,
+            spec=self.spec,
+            open=self.open,
+            columns=columns,
+            values=values,
+            names=names,
+            **more,
+        )
 
     def rows_with(
         self, columns: tuple[str, ...], value: Any, names: Sequence[str]
@@ -178,10 +187,10 @@ class Base:
         place = wanted.index(columns[0])
         for (position,) in self.open(index).rows_with(value, (position_column(columns),)):
             if not 0 <= position < entry.rows:
-                raise self._lies(index, entry)
+                raise lying_index(self.volume, index, entry)
             for row in self.open(entry).row_at(position, wanted):
                 if row[place] != value:
-                    raise self._lies(index, entry)
+                    raise lying_index(self.volume, index, entry)
                 yield row[: len(names)]
 
     def existing(self, keys: Sequence[Key]) -> set[Key]:
@@ -225,60 +234,6 @@ class Base:
                 inside &= self._least < self._leading([high])
         return [self.files[i] for i in np.flatnonzero(inside)]
 
-    def _by_index(
-        self,
-        entry: DataFile,
-        columns: tuple[str, ...],
-        low: Any,
-        high: Any,
-        wanted: npt.NDArray[Any] | None,
-        *,
-        is_rare: bool = False,
-    ) -> Positions:
-        index = next(index for index in entry.indexes if index.columns == columns)
-        if not index.rows:
-            return np.empty(0, np.int64)
-        file = self.open(index)
-        if wanted is None:
-            at = file.locate_range(low, high)
-        else:
-            at = file.locate(wanted, is_rare=is_rare)
-        if not len(at):
-            return at
-        rows = file.take(at, [columns[0], position_column(columns)])
-        stated = rows.column(1).to_numpy().astype(np.int64)
-        order = np.argsort(stated)
-        positions: Positions = stated[order]
-        self._check_index(entry, index, positions, rows.column(0).take(pa.array(order)).combine_chunks())
-        return positions
-
-    def _check_index(self, entry: DataFile, index: IndexFile, positions: Positions, values: pa.Array) -> None:
-        """Check that the rows that an index names, in their order, are in the
-        data file, with the values that it says.
-        """
-        if (positions[1:] == positions[:-1]).any() or positions[0] < 0 or positions[-1] >= entry.rows:
-            raise self._lies(index, entry)
-        found = self.open(entry).take(positions, index.columns[:1]).column(0).combine_chunks()
-        if not same_values(found, values):
-            raise self._lies(index, entry)
-
-    def _lies(self, index: IndexFile, entry: DataFile) -> CorruptStoreError:
-        return CorruptStoreError(
-            f"index {self.volume.store.uri}/{index.path} names other rows of {entry.path} than those "
-            "with its values; restore both from a copy"
-        )
-
-    def _filtered(
-        self, file: SortedFile, positions: Positions, where: Where, names: Sequence[str]
-    ) -> Iterator[Match]:
-        if len(positions) and where:
-            columns = list(dict.fromkeys(term.column for term in where))
-            found = mask(file.take(positions, columns), where)
-            assert found is not None, "there are terms"
-            positions = positions[found.to_numpy(zero_copy_only=False).astype(bool)]
-        if len(positions):
-            yield Match(file.entry.path, positions, file.take(positions, names))
-
     def _scan(self, where: Where, names: Sequence[str]) -> Iterator[Match]:
         columns = list(dict.fromkeys([*names, *(term.column for term in where)]))
         for entry in self.files:
@@ -320,27 +275,18 @@ class Base:
         values = comparable(distinct(plain(wanted.column(columns[0]))))
         if not len(values):
             return
-        exact = len(columns) > 1
         sorted_by = next(
             (c for c in (self.spec.primary_key, *self.spec.lookups) if c[: len(columns)] == columns), None
         )
         assert sorted_by is not None, f"{columns} are not kept sorted"
+
+        def equal(file: SortedFile, positions: Positions) -> Positions:
+            return positions[same_rows(file.take(positions, columns), wanted.select(list(columns)))]
+
+        needed, choose = (columns, equal) if len(columns) > 1 else ((), None)
+        search = self._search(sorted_by, values, names, needed=needed, choose=choose, is_rare=is_rare)
         by_key = sorted_by == self.spec.primary_key
-
-        def look_up(entry: DataFile) -> list[Match]:
-            file = self.open(entry)
-            if by_key:
-                located = file.locate(values, is_rare=is_rare)
-            else:
-                located = self._by_index(entry, sorted_by, None, None, values, is_rare=is_rare)
-            positions = file.alive(located)
-            if len(positions) and exact:
-                keep = same_rows(file.take(positions, columns), wanted.select(list(columns)))
-                positions = positions[keep]
-            return [Match(entry.path, positions, file.take(positions, names))] if len(positions) else []
-
-        files = self._files_between(None, None, values) if by_key else self.files
-        yield from self._of_each(look_up, files)
+        yield from search.matches(self._files_between(None, None, values) if by_key else self.files)
 
 
 def load_base(volume: Volume, spec: TableSpec, name: str | None) -> Base:

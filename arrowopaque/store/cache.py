@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["BorrowedCache", "Cache"]
+__all__ = ["OBJECT_BYTES", "BorrowedCache", "Cache", "bytes_of"]
 
+import sys
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,8 +17,18 @@ T = TypeVar("T")
 _SMALL = 2**16
 """Bytes up to which a value is small: footers' bounds, filters, manifests."""
 
+OBJECT_BYTES = 64
+"""Bytes of memory for each value that is an object of Python's, besides its
+content.
+"""
+
 _SCANNED = 0.75
 """Share of the budget up to which scans fill it, so that they drop nothing."""
+
+
+def bytes_of(rows: Iterable[Sequence[Any]]) -> int:
+    """Return about how many bytes of memory tuples of values take."""
+    return sum(OBJECT_BYTES + sum(map(sys.getsizeof, row)) for row in rows)
 
 
 class Cache:

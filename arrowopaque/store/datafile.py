@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["SortedFile", "bytes_of", "same_values"]
+__all__ = ["NONE", "SortedFile"]
 
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +17,10 @@ from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format.keyfilter import can_filter, hashes_of, probe_of
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
 from arrowopaque.format.spec import TableSpec
+from arrowopaque.store.cache import OBJECT_BYTES, Cache, bytes_of
 from arrowopaque.store.decoding import plain, unpacked
 from arrowopaque.store.deletes import Positions, read_deletes
-from arrowopaque.store.gather import picked, taken
+from arrowopaque.store.gather import gathered
 from arrowopaque.store.keys import Keys, Sought, comparable, keys_of, listed, promising
 from arrowopaque.store.parallel import CORES, ahead
 from arrowopaque.store.parquet import PIECE_GROUPS, ParquetObject, stored_schema
@@ -31,20 +32,10 @@ _BLOCK_GROUPS = 16
 _AHEAD = 4
 """Blocks that a scan holds at once, where to fetch one takes long."""
 
-_SCATTERED = 16
-"""Rows of a row group below which they are taken one by one."""
-
 _DENSE = 8
 """Values sought for each row group from which most are taken to hold one."""
 
 NONE: Positions = np.empty(0, np.int64)
-
-
-def same_values(one: pa.Array, other: pa.Array) -> bool:
-    """Return whether two columns hold the same; NaN is the same as NaN."""
-    if pa.types.is_floating(one.type):
-        one, other = one.view(pa.int64()), other.view(pa.int64())
-    return bool(one.equals(other))
 
 
 class _Bounds(NamedTuple):
@@ -58,12 +49,6 @@ class _Bounds(NamedTuple):
     greatest: list[Any]
 
 
-_OBJECT_BYTES = 64
-"""Bytes of memory for each value that is an object of Python's, besides its
-content.
-"""
-
-
 class SortedFile:
     """A data file or an index file, sorted by its first ``leading`` column.
 
@@ -75,15 +60,27 @@ class SortedFile:
         The table that it is of.
     entry
         What the manifest says of it.
+    groups
+        Keeps decoded row groups, if the volume's cache is not to.
     """
 
-    def __init__(self, volume: Volume, spec: TableSpec, entry: DataFile | IndexFile) -> None:
+    def __init__(
+        self, volume: Volume, spec: TableSpec, entry: DataFile | IndexFile, groups: Cache | None = None
+    ) -> None:
         self.entry = entry
-        self.object = ParquetObject(volume.store, entry, stored_schema(spec, entry), volume.cache)
+        schema = stored_schema(spec, entry)
+        self.object = ParquetObject(volume.store, entry, schema, volume.cache, groups)
+        self._of = volume, spec
         self._store = volume.store
         self._leading = entry.columns[0] if isinstance(entry, IndexFile) else spec.primary_key[0]
         self._kind = spec.by_name[self._leading].arrow_type
         self._cache = volume.cache
+
+    def once(self) -> SortedFile:
+        """Return the same file for reading a part of it once: what is decoded
+        goes with what is returned.
+        """
+        return SortedFile(*self._of, self.entry, Cache(sys.maxsize))
 
     def corrupt(self, reason: str) -> CorruptStoreError:
         """Return the error that says what is wrong with the file."""
@@ -99,7 +96,7 @@ class SortedFile:
             if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
                 raise self.corrupt(f"by its bounds it is not in the order of {self._leading!r}")
             bounds = _Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
-            return bounds, sum(array.nbytes + 2 * _OBJECT_BYTES * len(array) for array in known)
+            return bounds, sum(array.nbytes + 2 * OBJECT_BYTES * len(array) for array in known)
 
         found = self._cache.load((self.entry.path, "bounds"), make)
         return None if isinstance(found, str) else found
@@ -139,13 +136,23 @@ class SortedFile:
             )
         return keys
 
-    def _groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
+    def groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
+        """Return the row groups between whose ends one of ``wanted`` lies."""
         bounds = self._bounds()
         if bounds is None:
             return list(range(self.object.groups))
         first = np.searchsorted(wanted, bounds.first, "left")
         last = np.searchsorted(wanted, bounds.last, "right")
         return [int(group) for group in np.flatnonzero(first < last)]
+
+    def shares(self, wanted: npt.NDArray[Any], groups: list[int]) -> list[npt.NDArray[Any]]:
+        """Return ``wanted``, which lies in ``groups``, in pieces, of which
+        each lies in the few that a thread decodes at once.
+        """
+        bounds = self._bounds()
+        if bounds is None:
+            return [wanted]
+        return np.split(wanted, wanted.searchsorted(bounds.first[groups[PIECE_GROUPS::PIECE_GROUPS]], "left"))
 
     def _unread(self, groups: Sequence[int]) -> list[int]:
         """Return the row groups whose keys are not at hand."""
@@ -200,7 +207,7 @@ class SortedFile:
         """
         offsets = self.object.offsets
         found, sought = [], Sought(wanted)
-        groups = self._groups_with(wanted)
+        groups = self.groups_with(wanted)
         if is_rare and len(wanted) < _DENSE * len(groups):
             groups = self._groups_that_may_hold(groups, wanted)
         parts = dict(self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()))
@@ -285,25 +292,24 @@ class SortedFile:
             found.append(np.arange(start, stop, dtype=np.int64) + offsets[group])
         return np.concatenate(found) if found else NONE
 
+    def groups_of(self, positions: Positions) -> npt.NDArray[np.int64]:
+        """Return the row group of each position."""
+        return np.searchsorted(self.object.offsets, positions, "right") - 1
+
     def take(self, positions: Positions, names: Sequence[str]) -> pa.Table:
         """Return the rows at ``positions``, which must be ascending as far as
         row groups go.
         """
-        offsets = np.asarray(self.object.offsets)
-        groups = np.searchsorted(offsets, positions, "right") - 1
+        offsets, groups = np.asarray(self.object.offsets), self.groups_of(positions)
         wanted, counts = np.unique(groups, return_counts=True)
         numbers: list[int] = wanted.tolist()
         arrays = self.object.columns(numbers, names)
         places = np.split(positions - offsets[groups], np.cumsum(counts)[:-1])
         pieces = [[arrays[number, name] for number in numbers] for name in names]
-        if len(positions) <= _SCATTERED * len(wanted):
-            # To call Arrow takes longer than these values one by one.
-            near = [place.tolist() for place in places]
-            getters = zip(*[self.object.getters(group, names, arrays) for group in numbers], strict=True)
-            columns = [picked(*column, near) for column in zip(pieces, getters, strict=True)]
-        else:
-            columns = [taken(column, places) for column in pieces]
-        return pa.table(columns, names=list(names))
+        found = gathered(
+            pieces, places, lambda: [self.object.getters(group, names, arrays) for group in numbers]
+        )
+        return pa.table(found, names=list(names))
 
     def blocks(self, names: Sequence[str], *, keep: bool = False) -> Iterator[tuple[int, pa.Table]]:
         """Yield the whole file in order, as (position of first row, rows).
@@ -385,11 +391,6 @@ class SortedFile:
         if not len(deleted) or not len(positions):
             return positions
         return positions[~np.isin(positions, deleted, assume_unique=True)]
-
-
-def bytes_of(rows: Iterable[Sequence[Any]]) -> int:
-    """Return about how many bytes of memory tuples of values take."""
-    return sum(_OBJECT_BYTES + sum(map(sys.getsizeof, row)) for row in rows)
 
 
 def _holds(positions: Positions, position: int) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["picked", "taken"]
+__all__ = ["gathered"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,35 @@ import pyarrow as pa
 from arrowopaque.store.decoding import Getter, plain, unpacked
 from arrowopaque.store.deletes import Positions
 
+_SCATTERED = 16
+"""Rows of a piece up to which they are taken one by one."""
 
-def picked(pieces: Sequence[pa.Array], getters: Sequence[Getter], places: Sequence[list[int]]) -> pa.Array:
-    """Return the values at ``places`` of each piece of a column, as `taken`
+
+def gathered(
+    columns: Sequence[Sequence[pa.Array]],
+    places: Sequence[Positions],
+    getters: Callable[[], Sequence[Sequence[Getter]]],
+) -> list[pa.Array]:
+    """Return the values at ``places`` of each piece of some columns.
+
+    Parameters
+    ----------
+    columns
+        The pieces of each column.
+    places
+        Which values of each piece.
+    getters
+        Returns what returns single values of each piece, for each column.
+    """
+    if sum(map(len, places)) > _SCATTERED * len(places):
+        return [_taken(pieces, places) for pieces in columns]
+    # To call Arrow takes longer than these values one by one.
+    near = [place.tolist() for place in places]
+    return [_picked(*column, near) for column in zip(columns, zip(*getters(), strict=True), strict=True)]
+
+
+def _picked(pieces: Sequence[pa.Array], getters: Sequence[Getter], places: Sequence[list[int]]) -> pa.Array:
+    """Return the values at ``places`` of each piece of a column, as `_taken`
     does, one by one.
     """
     values: list[Any] = []
@@ -25,7 +51,7 @@ def picked(pieces: Sequence[pa.Array], getters: Sequence[Getter], places: Sequen
     return pa.array(values, kind.value_type if isinstance(pieces[0], pa.DictionaryArray) else kind)
 
 
-def taken(pieces: Sequence[pa.Array], places: Sequence[Positions]) -> pa.Array:
+def _taken(pieces: Sequence[pa.Array], places: Sequence[Positions]) -> pa.Array:
     """Return the values at ``places`` of each piece of a column, as one array
     without a dictionary.
     """

@@ -44,8 +44,8 @@ def first_word(values: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Return the first bytes of values of one width, at least a word, as
     numbers that sort as they do.
     """
-    raw = np.frombuffer(values.tobytes(), np.uint8).reshape(-1, values.dtype.itemsize)
-    return np.ascontiguousarray(raw[:, :WORD]).view(">u8").ravel().astype(np.uint64)
+    first = np.dtype({"names": ["word"], "formats": [">u8"], "itemsize": values.dtype.itemsize})
+    return values.view(first)["word"].astype(np.uint64)
 
 
 def _objects(values: list[Any]) -> npt.NDArray[Any]:
@@ -155,23 +155,26 @@ def promising(parts: Mapping[int, Keys], sought: Sought) -> list[int]:
 class _NumpyKeys(Keys):
     """Values of one width, where they are in Arrow's memory."""
 
-    __slots__ = ("_kind", "_values", "_words", "prefix")
+    __slots__ = ("_ascends", "_kind", "_values", "_words", "prefix")
 
     def __init__(self, array: pa.Array) -> None:
         self._kind = array.type
         self._values = comparable(array)
-        self.prefix = self._telling_prefix()
+        self.prefix, self._ascends = self._telling_prefix()
         self._words = None if self.prefix is None else self.prefix.data
 
-    def _telling_prefix(self) -> npt.NDArray[Any] | None:
+    def _telling_prefix(self) -> tuple[npt.NDArray[Any] | None, bool]:
         """Return the first bytes of values of several words as numbers, which
         are searched in a fifth of the time, if they are equal only where the
-        values are.
+        values are; and whether they show that the values are in order.
         """
         if self._values.dtype.kind != "S" or self._values.dtype.itemsize < WORD:
-            return None
-        prefix, same = first_word(self._values), self._values[1:] == self._values[:-1]
-        return prefix if np.array_equal(prefix[1:] == prefix[:-1], same) else None
+            return None, False
+        prefix = first_word(self._values)
+        if (prefix[1:] > prefix[:-1]).all():
+            return prefix, True
+        same = self._values[1:] == self._values[:-1]
+        return (prefix if np.array_equal(prefix[1:] == prefix[:-1], same) else None), False
 
     @property
     def nbytes(self) -> int:
@@ -186,7 +189,7 @@ class _NumpyKeys(Keys):
         return self._values[-1]
 
     def is_ordered(self) -> bool:
-        return not (self._values[:-1] > self._values[1:]).any()
+        return self._ascends or not (self._values[:-1] > self._values[1:]).any()
 
     def place(self, value: Any) -> tuple[int, int]:
         if self._words is None:

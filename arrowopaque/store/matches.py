@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Hits", "Match", "hits_of", "live_only", "rows_of", "same_rows"]
+__all__ = ["Hits", "Match", "hits_of", "live_only", "rows_of", "same_rows", "same_values"]
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +26,13 @@ class Match:
     path: str
     positions: Positions
     rows: pa.Table
+
+
+def same_values(one: pa.Array, other: pa.Array) -> bool:
+    """Return whether two columns hold the same; NaN is the same as NaN."""
+    if pa.types.is_floating(one.type):
+        one, other = one.view(pa.int64()), other.view(pa.int64())
+    return bool(one.equals(other))
 
 
 def same_rows(found: pa.Table, wanted: pa.Table) -> npt.NDArray[np.bool_]:

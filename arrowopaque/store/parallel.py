@@ -19,9 +19,11 @@ LONG = 20_000
 """Rows from which encoding them takes longer than starting a thread."""
 
 
-def ahead(action: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def ahead(
+    action: Callable[[Item], Result], items: Iterable[Item], workers: int, *, further: int = 0
+) -> Iterator[Result]:
     """Yield what an action returns of each item, in their order; it is at
-    work on so many at once, and no further than that.
+    work on so many at once.
 
     Parameters
     ----------
@@ -31,6 +33,9 @@ def ahead(action: Callable[[Item], Result], items: Iterable[Item], workers: int)
         With what.
     workers
         How many threads are worth it.
+    further
+        Results that may wait besides, so that nobody is idle behind one that
+        takes long.
     """
     if workers < 2:
         yield from map(action, items)
@@ -39,7 +44,7 @@ def ahead(action: Callable[[Item], Result], items: Iterable[Item], workers: int)
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(action, item))
-            if len(waiting) == workers:
+            if len(waiting) == workers + further:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -92,15 +92,23 @@ class ParquetObject:
         The columns that it must have.
     cache
         Keeps footers and decoded columns.
+    passing
+        Keeps decoded columns instead, where it is given.
     """
 
     def __init__(
-        self, store: ObjectStore, entry: DataFile | IndexFile, schema: pa.Schema, cache: Cache
+        self,
+        store: ObjectStore,
+        entry: DataFile | IndexFile,
+        schema: pa.Schema,
+        cache: Cache,
+        passing: Cache | None = None,
     ) -> None:
         self.entry = entry
         self._schema = schema
         self._store = store
         self._cache = cache
+        self._passing = passing
 
     def _corrupt(self, reason: str) -> CorruptStoreError:
         return CorruptStoreError(
@@ -146,6 +154,10 @@ class ParquetObject:
         """Position of each row group's first row, and the row count."""
         return self.footer.offsets
 
+    def group_bytes(self, names: Sequence[str]) -> int:
+        """Return about how many bytes some columns of a row group take."""
+        return sum(self.footer.chunk(0, name).expanded for name in names) if self.groups else 0
+
     def bounds(self, kind: pa.DataType) -> tuple[pa.Array, pa.Array] | None:
         """Return each row group's least and greatest value of the column, of
         type ``kind``, that rows are sorted by first, if they are stated.
@@ -163,8 +175,9 @@ class ParquetObject:
         return tail[:-TRAILER]
 
     def _group(self, group: int) -> RowGroup:
-        found: RowGroup | None = self._cache.get((self.entry.path, group))
-        return found or RowGroup({}, None, {})
+        key = (self.entry.path, group)
+        found: RowGroup | None = self._passing.get(key) if self._passing else None
+        return found or self._cache.get(key) or RowGroup({}, None, {})
 
     def group(self, group: int, names: Sequence[str]) -> list[pa.Array]:
         """Return decoded columns of one row group, cached."""
@@ -227,7 +240,7 @@ class ParquetObject:
         """Keep what is decoded of a row group."""
         size = sum(array.nbytes + 200 for array in found.columns.values())
         size += found.keys.nbytes if found.keys else 0
-        self._cache.put((self.entry.path, group), found, size + 200)
+        (self._passing or self._cache).put((self.entry.path, group), found, size + 200)
 
     def _decode(self, groups: list[int], names: list[str]) -> dict[int, dict[str, pa.Array]]:
         decoded = self._decoded(groups, names)

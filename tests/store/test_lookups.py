@@ -220,7 +220,7 @@ def test_rows_that_are_taken_one_by_one_are_those_that_arrow_takes(
     wanted = [0, 1, 9, 30, 31, 32, 33, 98, 99, *range(40, 50)]
     found = []
     for few in (0, 100):
-        monkeypatch.setattr("arrowopaque.store.datafile._SCATTERED", few)
+        monkeypatch.setattr("arrowopaque.store.gather._SCATTERED", few)
         found.append(StoreRoot(str(tmp_path / "root")).table("t").fetch_arrow(id=wanted))
     assert found[0].equals(found[1])
     assert found[0].column("id").to_pylist() == sorted(wanted)
