@@ -13,13 +13,8 @@ import pyarrow as pa
 
 from arrowopaque.format.receipt import Staged
 from arrowopaque.format.values import NO_CODECS, Codecs, Values
-from arrowopaque.maintain.compact import CompactReport, compact
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.progress import Doing, Progress, ignored, unwatched
-from arrowopaque.maintain.recover import Recovery, recover_root
-from arrowopaque.maintain.status import StoreStatus, TableState, status_of
-from arrowopaque.maintain.vacuum import VacuumReport, vacuum_root
-from arrowopaque.maintain.verify import check_chain, check_published, verify_tables
 from arrowopaque.objects.opening import open_store
 from arrowopaque.store.base import load_base
 from arrowopaque.store.history import ChainHistory, TableHistories, Version, moment_of
@@ -32,6 +27,10 @@ from arrowopaque.store.volume import open_volume
 
 if TYPE_CHECKING:
     from arrowopaque.difference import Difference
+    from arrowopaque.maintain.compact import CompactReport
+    from arrowopaque.maintain.recover import Recovery
+    from arrowopaque.maintain.status import StoreStatus
+    from arrowopaque.maintain.vacuum import VacuumReport
     from arrowopaque.query import Relation
 
 
@@ -147,6 +146,8 @@ class StoreRoot(Root):
         only in the database do not show. An earlier version is past all
         maintenance.
         """
+        from arrowopaque.maintain.status import TableState, status_of
+
         recent = 0 if self.is_owned else None
         tables = {
             name: TableState(entry.spec, entry.manifest, recent, recent)
@@ -176,6 +177,8 @@ class StoreRoot(Root):
         reports
             What was done, by table.
         """
+        from arrowopaque.maintain.compact import compact
+
         self.check_writeable()
         return {
             name: compact(RootedFiles(self, name), full=full, progress=progress)
@@ -197,6 +200,8 @@ class StoreRoot(Root):
         progress
             Is told of objects that were deleted.
         """
+        from arrowopaque.maintain.vacuum import vacuum_root
+
         self.check_writeable()
         seconds = self.volume.options.retention if retention is None else retention
         return vacuum_root(self, seconds, dry_run=dry_run, progress=progress)
@@ -224,6 +229,8 @@ class StoreRoot(Root):
         ConfigurationError
             The store belongs to a registry: recover through its manager.
         """
+        from arrowopaque.maintain.recover import recover_root
+
         return recover_root(
             open_volume(open_store(uri, writeable=not dry_run), binding="root"), dry_run=dry_run
         )
@@ -253,6 +260,8 @@ class StoreRoot(Root):
         CorruptStoreError
             The first unsound thing, by name.
         """
+        from arrowopaque.maintain.verify import check_chain, check_published, verify_tables
+
         wanted = Level.of(level)
         owned = self.is_owned
         of_store = check_chain(self.volume, self.head, wanted) if owned else check_published(self.volume)

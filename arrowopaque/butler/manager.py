@@ -9,7 +9,7 @@ from __future__ import annotations
 
 __all__ = ["ArrowOpaqueTableStorageManager", "registry_of"]
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lsst.daf.butler import Butler, ddl
 from lsst.daf.butler.registry.interfaces import (
@@ -26,12 +26,14 @@ from arrowopaque.butler.storage import ArrowOpaqueTableStorage
 from arrowopaque.errors import ConfigurationError
 from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.progress import Doing, Progress, ignored, unwatched
-from arrowopaque.maintain.recover import Recovery
-from arrowopaque.maintain.status import StoreStatus
 from arrowopaque.options import Options
 from arrowopaque.root import StoreRoot
 
 _VERSION = VersionTuple(1, 0, 0)
+
+if TYPE_CHECKING:
+    from arrowopaque.maintain.recover import Recovery
+    from arrowopaque.maintain.status import StoreStatus
 
 Binding = RegistryBinding | RootBinding
 

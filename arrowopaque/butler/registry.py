@@ -22,21 +22,20 @@ from arrowopaque.butler.delta import RegistryTable, TableHandle, VolumeSource
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
 from arrowopaque.errors import ConfigurationError, ConflictError, CorruptStoreError, StoreAccessError
 from arrowopaque.format.spec import TableSpec
-from arrowopaque.maintain.compact import CompactReport, compact
-from arrowopaque.maintain.findings import Level, VerifyReport
-from arrowopaque.maintain.flush import FlushReport, flush
 from arrowopaque.maintain.progress import Doing, Progress
 from arrowopaque.maintain.publish import described, publish_entries
-from arrowopaque.maintain.recover import Recovery, recover_table
-from arrowopaque.maintain.status import StoreStatus, TableState, status_of
-from arrowopaque.maintain.vacuum import VacuumReport, vacuum_leftovers, vacuum_table
-from arrowopaque.maintain.verify import check_published, verify_tables
 from arrowopaque.options import Options
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.table import Snapshot
 from arrowopaque.store.volume import Volume
 
 if TYPE_CHECKING:
+    from arrowopaque.maintain.compact import CompactReport
+    from arrowopaque.maintain.findings import Level, VerifyReport
+    from arrowopaque.maintain.flush import FlushReport
+    from arrowopaque.maintain.recover import Recovery
+    from arrowopaque.maintain.status import StoreStatus, TableState
+    from arrowopaque.maintain.vacuum import VacuumReport
     from arrowopaque.query import Relation, Views
 
 Report = TypeVar("Report")
@@ -206,6 +205,8 @@ class RegistryBinding:
         limit = self.volume.options.flush_at_open
         if limit and not self.db.isInTransaction() and table.delta_rows(limit + 1) > limit:
             with self.maintained(name) as own:
+                from arrowopaque.maintain.flush import flush
+
                 try:
                     flush(own.without_waiting())
                     self.publish()
@@ -306,16 +307,22 @@ class RegistryBinding:
 
     def status(self) -> StoreStatus:
         """Tell what the tables consist of; see the manager."""
+        from arrowopaque.maintain.status import status_of
+
         tables = {name: self._state(name) for name in self.names()}
         return status_of(self.volume, tables, "registry")
 
     def _state(self, name: str) -> TableState:
+        from arrowopaque.maintain.status import TableState
+
         table = self.readable(self.db, name)
         rows, tombstones, manifest = table.counted()
         return TableState(table.spec, manifest, rows, tombstones)
 
     def flush(self, *names: str, progress: Progress) -> dict[str, FlushReport]:
         """Move deltas into data files."""
+        from arrowopaque.maintain.flush import flush
+
         stage = store_values(self.db, self.static.store).get(STAGE)
         if stage and Stage(stage).keeps_delta:
             raise ConflictError(
@@ -326,12 +333,16 @@ class RegistryBinding:
 
     def compact(self, *names: str, full: bool, progress: Progress) -> dict[str, CompactReport]:
         """Merge data files."""
+        from arrowopaque.maintain.compact import compact
+
         return self._maintain(names, partial(compact, full=full, progress=progress))
 
     def vacuum(
         self, retention: float | None, *, dry_run: bool, progress: Progress
     ) -> dict[str, VacuumReport]:
         """Delete files that nothing needs any more."""
+        from arrowopaque.maintain.vacuum import vacuum_leftovers, vacuum_table
+
         # For a plan too: only a writer can ask for the store's time.
         self.check_maintainable()
         seconds = self.volume.options.retention if retention is None else retention
@@ -350,11 +361,15 @@ class RegistryBinding:
 
     def recover(self, *, dry_run: bool) -> dict[str, Recovery]:
         """Go back to sound manifests; see the manager."""
+        from arrowopaque.maintain.recover import recover_table
+
         found = self._maintain((), lambda table: recover_table(table, dry_run=dry_run), dry_run=dry_run)
         return {name: recovery for name, recovery in found.items() if recovery is not None}
 
     def verify(self, level: Level, *, raising: bool, doing: Doing) -> VerifyReport:
         """Prove the store sound; see the manager."""
+        from arrowopaque.maintain.verify import check_published, verify_tables
+
         tables = {name: partial(self._snapshot, name) for name in self.names()}
         of_store = check_published(self.volume)
         return verify_tables(self.volume, tables, of_store, level, raising=raising, doing=doing)

@@ -17,18 +17,18 @@ from arrowopaque.butler.storage import ArrowOpaqueTableStorage
 from arrowopaque.errors import ConfigurationError, ConstraintError, ReadOnlyError
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.values import Values
-from arrowopaque.maintain.compact import CompactReport
-from arrowopaque.maintain.findings import Level, VerifyReport
-from arrowopaque.maintain.flush import FlushReport
-from arrowopaque.maintain.progress import Doing, Progress
-from arrowopaque.maintain.recover import Recovery
-from arrowopaque.maintain.status import StoreStatus
-from arrowopaque.maintain.vacuum import VacuumReport
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.calls import Call, Mode, Selection
 from arrowopaque.store.rooted import RootedTable
 
 if TYPE_CHECKING:
+    from arrowopaque.maintain.compact import CompactReport
+    from arrowopaque.maintain.findings import Level, VerifyReport
+    from arrowopaque.maintain.flush import FlushReport
+    from arrowopaque.maintain.progress import Doing, Progress
+    from arrowopaque.maintain.recover import Recovery
+    from arrowopaque.maintain.status import StoreStatus
+    from arrowopaque.maintain.vacuum import VacuumReport
     from arrowopaque.query import Relation
 
 
@@ -130,6 +130,8 @@ class RootBinding:
 
     def flush(self, *names: str, progress: Progress) -> dict[str, FlushReport]:
         """Do nothing: there is no delta between commits."""
+        from arrowopaque.maintain.flush import FlushReport
+
         with _as_sql_raises():
             self._root.check_writeable()
         for name in names:
