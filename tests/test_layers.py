@@ -26,8 +26,7 @@ _LAYERS: list[dict[str, str]] = [
         "store": "cache parallel footer pages sparse decoding keys parquet encoding deletes gather datafile "
         "order volume catalog access matches proved"
     },
-    {"store": "search merge"},
-    {"store": "base apply"},
+    {"store": "search base apply merge"},
     {"store": "calls plan rows table records draft root rooted disjoint staging history"},
     {
         "maintain": "flush tiers compact vacuum findings statistics contents unique verify recover publish "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NONE", "SortedFile"]
+__all__ = ["BLOCK_GROUPS", "NONE", "Bounds", "SortedFile"]
 
 import sys
 from bisect import bisect_left, bisect_right
@@ -26,7 +26,7 @@ from arrowopaque.store.parallel import CORES, ahead
 from arrowopaque.store.parquet import PIECE_GROUPS, ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
 
-_BLOCK_GROUPS = 16
+BLOCK_GROUPS = 16
 """Row groups that a scan reads at once, where to fetch them takes long."""
 
 _AHEAD = 4
@@ -38,7 +38,7 @@ _DENSE = 8
 NONE: Positions = np.empty(0, np.int64)
 
 
-class _Bounds(NamedTuple):
+class Bounds(NamedTuple):
     """Ends of each row group's leading column: for many values at once, and
     for one.
     """
@@ -72,8 +72,8 @@ class SortedFile:
         self.object = ParquetObject(volume.store, entry, schema, volume.cache, groups)
         self._of = volume, spec
         self._store = volume.store
-        self._leading = entry.columns[0] if isinstance(entry, IndexFile) else spec.primary_key[0]
-        self._kind = spec.by_name[self._leading].arrow_type
+        self.leading = entry.columns[0] if isinstance(entry, IndexFile) else spec.primary_key[0]
+        self._kind = spec.by_name[self.leading].arrow_type
         self._cache = volume.cache
 
     def once(self) -> SortedFile:
@@ -87,15 +87,19 @@ class SortedFile:
         place = f"{self._store.uri}/{self.entry.path}"
         return CorruptStoreError(f"data file {place}: {reason}; restore it from a copy")
 
-    def _bounds(self) -> _Bounds | None:
-        def make() -> tuple[_Bounds | str, int]:
+    def bounds(self) -> Bounds | None:
+        """Return the ends of each row group's leading column, if they are
+        stated.
+        """
+
+        def make() -> tuple[Bounds | str, int]:
             known = self.object.bounds(self._kind)
             if known is None:
                 return "unknown", 8
             arrays = comparable(known[0]), comparable(known[1])
             if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
-                raise self.corrupt(f"by its bounds it is not in the order of {self._leading!r}")
-            bounds = _Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
+                raise self.corrupt(f"by its bounds it is not in the order of {self.leading!r}")
+            bounds = Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
             return bounds, sum(array.nbytes + 2 * OBJECT_BYTES * len(array) for array in known)
 
         found = self._cache.load((self.entry.path, "bounds"), make)
@@ -114,10 +118,10 @@ class SortedFile:
         """
         known = {group: self.object.keys(group) for group in groups}
         missing = [group for group, keys in known.items() if keys is None]
-        arrays = self.object.columns(missing, [*dict.fromkeys([self._leading, *along])]) if missing else {}
+        arrays = self.object.columns(missing, [*dict.fromkeys([self.leading, *along])]) if missing else {}
         for group, keys in known.items():
             if keys is None:
-                keys = self._checked(group, arrays[group, self._leading])
+                keys = self._checked(group, arrays[group, self.leading])
                 self.object.keep_keys(group, keys)
             yield group, keys
 
@@ -126,33 +130,24 @@ class SortedFile:
         true.
         """
         if array.null_count:
-            raise self.corrupt(f"row group {group} has NULL in column {self._leading!r}")
-        keys, bounds = keys_of(unpacked(array)), self._bounds()
+            raise self.corrupt(f"row group {group} has NULL in column {self.leading!r}")
+        keys, bounds = keys_of(unpacked(array)), self.bounds()
         if not keys.is_ordered():
-            raise self.corrupt(f"row group {group} is not in the order of {self._leading!r}")
+            raise self.corrupt(f"row group {group} is not in the order of {self.leading!r}")
         if bounds is not None and (bounds.first[group] > keys.first or keys.last > bounds.last[group]):
             raise self.corrupt(
-                f"the bounds of row group {group} are not those of its column {self._leading!r}"
+                f"the bounds of row group {group} are not those of its column {self.leading!r}"
             )
         return keys
 
     def groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
         """Return the row groups between whose ends one of ``wanted`` lies."""
-        bounds = self._bounds()
+        bounds = self.bounds()
         if bounds is None:
             return list(range(self.object.groups))
         first = np.searchsorted(wanted, bounds.first, "left")
         last = np.searchsorted(wanted, bounds.last, "right")
         return [int(group) for group in np.flatnonzero(first < last)]
-
-    def shares(self, wanted: npt.NDArray[Any], groups: list[int]) -> list[npt.NDArray[Any]]:
-        """Return ``wanted``, which lies in ``groups``, in pieces, of which
-        each lies in the few that a thread decodes at once.
-        """
-        bounds = self._bounds()
-        if bounds is None:
-            return [wanted]
-        return np.split(wanted, wanted.searchsorted(bounds.first[groups[PIECE_GROUPS::PIECE_GROUPS]], "left"))
 
     def _unread(self, groups: Sequence[int]) -> list[int]:
         """Return the row groups whose keys are not at hand."""
@@ -166,17 +161,17 @@ class SortedFile:
             return True
         found = self._cache.get((self.entry.path, "filter", group))
         if found is None and ask:
-            found = self.object.filters([group], self._leading).get(group)
+            found = self.object.filters([group], self.leading).get(group)
         return found is None or found.may_hold(probe_of(value, self._kind))
 
     def _groups_that_may_hold(self, groups: list[int], wanted: npt.NDArray[Any]) -> list[int]:
         """Return those row groups whose filters do not tell that they have
         none of the values.
         """
-        bounds = self._bounds()
+        bounds = self.bounds()
         if bounds is None or not can_filter(self._kind):
             return groups
-        filters = self.object.filters(self._unread(groups), self._leading)
+        filters = self.object.filters(self._unread(groups), self.leading)
         if not filters:
             return groups
         hashes = hashes_of(listed(wanted), self._kind)
@@ -212,7 +207,7 @@ class SortedFile:
             groups = self._groups_that_may_hold(groups, wanted)
         parts = dict(self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()))
         # Row groups that say nothing of their bounds may be in any order.
-        for group in promising(parts, sought) if is_rare and self._bounds() is not None else parts:
+        for group in promising(parts, sought) if is_rare and self.bounds() is not None else parts:
             places = parts[group].places(sought)
             if len(places):
                 found.append(places + offsets[group])
@@ -223,7 +218,7 @@ class SortedFile:
         deleted, as (row group, place in it); the columns ``along`` are
         fetched at once.
         """
-        bounds = self._bounds()
+        bounds = self.bounds()
         if bounds is None:
             groups = range(self.object.groups)
         else:
@@ -277,7 +272,7 @@ class SortedFile:
             comparable(pa.array([low], self._kind)),
             None if high is None else comparable(pa.array([high], self._kind)),
         )
-        bounds = self._bounds()
+        bounds = self.bounds()
         groups = range(self.object.groups)
         if bounds is not None:
             inside = bounds.last >= ends[0]
@@ -321,7 +316,7 @@ class SortedFile:
         keep
             Whether the cache may keep them, as far as it has room.
         """
-        groups, size = self.object.groups, _BLOCK_GROUPS if self._store.workers > 1 else PIECE_GROUPS
+        groups, size = self.object.groups, BLOCK_GROUPS if self._store.workers > 1 else PIECE_GROUPS
 
         def read(start: int) -> tuple[int, pa.Table]:
             block = range(start, min(start + size, groups))
@@ -331,16 +326,6 @@ class SortedFile:
         starts = range(0, groups, size)
         yield from ahead(read, starts, min(max(self._store.workers, CORES), _AHEAD, len(starts)))
 
-    def until(self, group: int, high: npt.NDArray[Any] | None) -> list[int]:
-        """Return ``group`` and those after it, a block of them at most, that
-        begin below ``high``; only ``group`` where that is not known.
-        """
-        bounds = self._bounds()
-        if bounds is None:
-            return [group]
-        stop = self.object.groups if high is None else int(bounds.first.searchsorted(high, "left")[0])
-        return list(range(group, min(max(stop, group + 1), group + _BLOCK_GROUPS)))
-
     def rows_of(self, groups: Sequence[int], names: Sequence[str]) -> tuple[pa.Table, npt.NDArray[Any]]:
         """Return row groups that follow each other, past the cache, and their
         leading column, checked.
@@ -348,31 +333,10 @@ class SortedFile:
         Requires: the leading column is among ``names``.
         """
         rows, offsets = self.object.read(groups, names), self.object.offsets
-        column, base = plain(rows.column(self._leading)), offsets[groups[0]]
+        column, base = plain(rows.column(self.leading)), offsets[groups[0]]
         for group in groups:
             self._checked(group, column.slice(offsets[group] - base, offsets[group + 1] - offsets[group]))
         return rows, comparable(column)
-
-    def samples(self, step: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """Return values of the leading column, ascending, and how many rows
-        each is the first of: ``step`` at most.
-
-        The footer has them where row groups are so small, else the column is
-        read.
-        """
-        sizes: npt.NDArray[np.int64] = np.diff(self.object.offsets)
-        bounds = self._bounds()
-        if bounds is not None and sizes.max() <= step:
-            return bounds.first, sizes
-        values, counts = [], []
-        for start in range(0, len(sizes), _BLOCK_GROUPS):
-            groups = range(start, min(start + _BLOCK_GROUPS, len(sizes)))
-            _, keys = self.rows_of(groups, [self._leading])
-            at = np.arange(0, len(keys), step)
-            # A copy, which does not keep the column.
-            values.append(keys[at])
-            counts.append(np.diff(np.append(at, len(keys))))
-        return np.concatenate(values), np.concatenate(counts)
 
     def deleted(self) -> Positions:
         """Return the positions that the deletion vector names."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from arrowopaque.format.spec import TableSpec
-from arrowopaque.store.datafile import SortedFile
+from arrowopaque.store.datafile import BLOCK_GROUPS, SortedFile
 from arrowopaque.store.deletes import Positions
 from arrowopaque.store.order import sort_rows
 
@@ -61,7 +61,7 @@ def _cuts(files: Sequence[SortedFile], window: int) -> npt.NDArray[Any]:
     if count < 2:
         return np.empty(0)
     # Each file is off by one step at most, so that all together are by one window.
-    samples = [file.samples(max(1, window // len(files))) for file in files]
+    samples = [_samples(file, max(1, window // len(files))) for file in files]
     values = np.concatenate([found for found, _ in samples])
     rows = np.concatenate([stated for _, stated in samples])
     order = np.argsort(values, kind="stable")
@@ -72,6 +72,28 @@ def _cuts(files: Sequence[SortedFile], window: int) -> npt.NDArray[Any]:
     # NaN is below nothing.
     found: npt.NDArray[Any] = cuts[cuts == cuts]
     return found
+
+
+def _samples(file: SortedFile, step: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return values of a file's leading column, ascending, and how many rows
+    each is the first of: ``step`` at most.
+
+    The footer has them where row groups are so small, else the column is
+    read.
+    """
+    sizes: npt.NDArray[np.int64] = np.diff(file.object.offsets)
+    bounds = file.bounds()
+    if bounds is not None and sizes.max() <= step:
+        return bounds.first, sizes
+    values, counts = [], []
+    for start in range(0, len(sizes), BLOCK_GROUPS):
+        groups = range(start, min(start + BLOCK_GROUPS, len(sizes)))
+        _, keys = file.rows_of(groups, [file.leading])
+        at = np.arange(0, len(keys), step)
+        # A copy, which does not keep the column.
+        values.append(keys[at])
+        counts.append(np.diff(np.append(at, len(keys))))
+    return np.concatenate(values), np.concatenate(counts)
 
 
 def _drop_beyond(cursors: Sequence[_Cursor], most: int) -> None:
@@ -122,13 +144,25 @@ class _Cursor:
     def _read(self, high: npt.NDArray[Any] | None) -> tuple[pa.Table, npt.NDArray[Any]]:
         offsets = self._file.object.offsets
         group = bisect_right(offsets, self._at) - 1
-        rows, keys = self._file.rows_of(self._file.until(group, high), self._names)
+        rows, keys = self._file.rows_of(self._until(group, high), self._names)
         skip = self._at - offsets[group]
         rows, keys = rows.slice(skip), keys[skip:]
         # Where no bounds are stated nobody has compared the groups with each other.
         if self._last is not None and (self._last > keys[:1]).any():
             raise self._file.corrupt(f"row group {group} does not follow the one before it")
         return rows, keys
+
+    def _until(self, group: int, high: npt.NDArray[Any] | None) -> list[int]:
+        """Return ``group`` and those after it, a block of them at most, that
+        begin below ``high``; only ``group`` where that is not known.
+        """
+        bounds = self._file.bounds()
+        if bounds is None:
+            return [group]
+        stop = self._file.object.groups
+        if high is not None:
+            stop = int(bounds.first.searchsorted(high, "left")[0])
+        return list(range(group, min(max(stop, group + 1), group + BLOCK_GROUPS)))
 
     def _live(self, rows: pa.Table) -> pa.Table:
         deleted: Positions = self._file.deleted()

@@ -154,10 +154,6 @@ class ParquetObject:
         """Position of each row group's first row, and the row count."""
         return self.footer.offsets
 
-    def group_bytes(self, names: Sequence[str]) -> int:
-        """Return about how many bytes some columns of a row group take."""
-        return sum(self.footer.chunk(0, name).expanded for name in names) if self.groups else 0
-
     def bounds(self, kind: pa.DataType) -> tuple[pa.Array, pa.Array] | None:
         """Return each row group's least and greatest value of the column, of
         type ``kind``, that rows are sorted by first, if they are stated.

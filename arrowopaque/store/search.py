@@ -40,6 +40,26 @@ def lying_index(volume: Volume, index: IndexFile, entry: DataFile) -> CorruptSto
     )
 
 
+def _group_bytes(file: SortedFile, names: Sequence[str]) -> int:
+    """Return about how many bytes some columns of a row group take."""
+    bounds, footer = file.bounds(), file.object.footer
+    size = sum(footer.chunk(0, name).expanded for name in names)
+    if bounds is not None and isinstance(bounds.least[0], str | bytes):
+        # Sorted, they are stored by what they do not share with the one before.
+        size += footer.rows(0) * sum(map(len, bounds.least)) // len(bounds.least)
+    return size
+
+
+def _shares(file: SortedFile, wanted: npt.NDArray[Any], groups: Sequence[int]) -> Sequence[npt.NDArray[Any]]:
+    """Return ``wanted``, which lies in ``groups``, in pieces, of which each
+    lies in the few that a thread decodes at once.
+    """
+    bounds = file.bounds()
+    if bounds is None:
+        return [wanted]
+    return np.split(wanted, wanted.searchsorted(bounds.first[groups[PIECE_GROUPS::PIECE_GROUPS]], "left"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """What is looked for in files of one table.
@@ -99,7 +119,7 @@ class Search:
         if not self._exceeds_cache(file, len(groups), names, files):
             yield file, file.locate(self.values, along, is_rare=self.is_rare)
             return
-        for values in file.shares(self.values, groups):
+        for values in _shares(file, self.values, groups):
             once = file.once()
             yield once, once.locate(values, along, is_rare=self.is_rare)
 
@@ -107,7 +127,9 @@ class Search:
         """Return whether the cache cannot hold so many row groups, nor as many
         of each other file.
         """
-        return groups * file.object.group_bytes(names) * files > self.volume.options.cache_bytes
+        if not groups:
+            return False
+        return groups * _group_bytes(file, names) * files > self.volume.options.cache_bytes
 
     def _chosen(self, file: SortedFile, positions: Positions) -> Iterator[Match]:
         if len(positions) and self.choose is not None:

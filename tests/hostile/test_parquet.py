@@ -248,10 +248,15 @@ def swapped(table: pa.Table, order: list[int]) -> pa.Table:
 
 
 def asked(hostile: Hostile, file: DataFile, question: Callable[[Any], object]) -> str:
+    """Return what is said of a file, the same whether the cache holds what is read or not."""
     hostile.commit(file, hostile.files[1])
-    with pytest.raises(CorruptStoreError, match="restore") as caught:
-        question(StoreRoot(str(hostile.folder), writeable=False).table("t"))
-    return str(caught.value)
+    messages = []
+    for options in (Options(cache_bytes=0), None):
+        with pytest.raises(CorruptStoreError, match="restore") as caught:
+            question(StoreRoot(str(hostile.folder), writeable=False, options=options).table("t"))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    return messages[0]
 
 
 SEARCHES: dict[str, Callable[[Any], object]] = {

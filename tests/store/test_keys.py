@@ -27,6 +27,13 @@ def stored(kind: str, number: int) -> object:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@given(numbers=st.lists(st.integers(0, 30), min_size=1, max_size=6))
+def test_keys_know_whether_they_are_in_order(kind: str, numbers: list[int]) -> None:
+    keys = keys_of(pa.array([stored(kind, one) for one in numbers], KINDS[kind]))
+    assert keys.is_ordered() == (numbers == sorted(numbers))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @given(
     numbers=st.lists(st.integers(0, 30), min_size=1, max_size=40),
     wanted=st.sets(st.integers(0, 35), min_size=1),

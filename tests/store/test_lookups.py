@@ -13,7 +13,7 @@ import pytest
 from arrowopaque import ConstraintError, Options, StoreRoot
 from arrowopaque.format.spec import Column, ColumnKind, Index, TableSpec
 from arrowopaque.store.datafile import SortedFile
-from arrowopaque.store.parquet import ParquetObject
+from arrowopaque.store.parquet import PIECE_GROUPS, ParquetObject
 
 COUNT = 100
 SPEC = TableSpec(
@@ -31,9 +31,10 @@ def _name(n: int) -> str:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> StoreRoot:
+def root(tmp_path: Path, request: pytest.FixtureRequest) -> StoreRoot:
     """A file of many row groups, with names in an order of their own."""
-    root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2, row_group_rows=4))
+    options = Options(bulk_rows=2, row_group_rows=4, cache_bytes=getattr(request, "param", 2**20))
+    root = StoreRoot(str(tmp_path / "root"), options=options)
     root.register("t", SPEC)
     root.table("t").insert_arrow(
         pa.table({"id": range(COUNT), "name": [_name(n) for n in range(COUNT)]}, SPEC.arrow_schema)
@@ -41,6 +42,12 @@ def root(tmp_path: Path) -> StoreRoot:
     return StoreRoot(str(tmp_path / "root"))
 
 
+whatever_is_cached = pytest.mark.parametrize(
+    "root", [2**20, 1_000, 0], ids=["all", "little", "nothing"], indirect=True
+)
+
+
+@whatever_is_cached
 @pytest.mark.parametrize("wanted", [[3], [50, 2], [7, 8, 9, 70, 71], [*range(0, COUNT, 2)], [*range(COUNT)]])
 def test_values_of_many_row_groups(root: StoreRoot, wanted: list[int]) -> None:
     table = root.table("t")
@@ -50,12 +57,14 @@ def test_values_of_many_row_groups(root: StoreRoot, wanted: list[int]) -> None:
     assert sorted(row["id"] for row in table.fetch(name=[*map(_name, wanted)])) == sorted(wanted)
 
 
+@whatever_is_cached
 def test_prefixes_of_many_row_groups(root: StoreRoot) -> None:
     for prefix in ("n", "n0", "n04", "n047"):
         found = root.table("t").fetch_arrow(name=f"{prefix}%").column("id").to_pylist()
         assert found == [n for n in range(COUNT) if _name(n).startswith(prefix)]
 
 
+@whatever_is_cached
 def test_constraints_over_many_row_groups(root: StoreRoot) -> None:
     table = root.table("t")
     rows = [{"id": COUNT + n, "name": f"other{n}"} for n in range(10)]
@@ -226,3 +235,67 @@ def test_rows_that_are_taken_one_by_one_are_those_that_arrow_takes(
     assert found[0].column("id").to_pylist() == sorted(wanted)
     for kind in (ColumnKind.FLOAT, ColumnKind.BINARY):
         assert found[0].column(kind.value).to_pylist() == [given[kind.value][id] for id in sorted(wanted)]
+
+
+@pytest.mark.parametrize("columns", [("id",), ("name",)], ids=["by key", "by index"])
+def test_what_the_cache_cannot_hold_drops_nothing_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: tuple[str]
+) -> None:
+    options = Options(bulk_rows=2, row_group_rows=1_000, cache_bytes=600_000)
+    root = StoreRoot(str(tmp_path / "root"), options=options)
+    root.register("t", SPEC)
+    rows = pa.table({"id": range(40_000), "name": [f"n{n:015d}" for n in range(40_000)]}, SPEC.arrow_schema)
+    root.table("t").insert_arrow(rows)
+    root = StoreRoot(str(tmp_path / "root"))
+    table, cache = root.table("t"), root.volume.cache
+    some = rows.take(pa.array(range(7, 40_000, 13)))
+
+    def found(count: int) -> pa.Table:
+        (name,) = columns
+        return table.fetch_arrow(**{name: some.slice(0, count).column(name).to_pylist()})
+
+    # Of few row groups, which it holds.
+    assert found(300).equals(some.slice(0, 300))
+    kept = cache.used
+    decoded: list[int] = []
+    columns_of = ParquetObject.columns
+
+    def counting(self: ParquetObject, groups: Sequence[int], names: Sequence[str]) -> object:
+        decoded.append(len(groups))
+        return columns_of(self, groups, names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetObject, "columns", counting)
+        assert found(len(some)).equals(some)
+    assert max(decoded) <= PIECE_GROUPS
+    assert kept <= cache.used <= kept + 50_000
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetObject, "_decode", None)
+        assert found(300).equals(some.slice(0, 300))
+
+
+@pytest.mark.parametrize("cache_bytes", [2**20, 0])
+def test_values_that_row_groups_share_are_found_once(tmp_path: Path, cache_bytes: int) -> None:
+    spec = TableSpec(
+        columns=(
+            Column(name="id", kind=ColumnKind.BIGINT, nullable=False),
+            Column(name="part", kind=ColumnKind.BIGINT, nullable=False),
+        ),
+        primary_key=("id", "part"),
+    )
+    options = Options(bulk_rows=2, row_group_rows=4, cache_bytes=cache_bytes)
+    root = StoreRoot(str(tmp_path / "root"), options=options)
+    root.register("t", spec)
+    source = random.Random(5)
+    # Some ids fill several row groups, and some of those end a piece.
+    counts = [source.choice([1, 1, 2, 30, 70]) for _ in range(40)]
+    keys = [(id, part) for id, count in enumerate(counts) for part in range(count)]
+    ids, parts = zip(*keys, strict=True)
+    root.table("t").insert_arrow(pa.table({"id": ids, "part": parts}, spec.arrow_schema))
+    table = root.table("t")
+    for wanted in ([*range(40)], [*range(1, 40, 2)], [3, 4, 5, 39]):
+        found = table.fetch_arrow(id=[*wanted, 99]).to_pylist()
+        assert [(row["id"], row["part"]) for row in found] == [key for key in keys if key[0] in wanted]
+    gone = keys[::3]
+    table.delete(["id", "part"], *[{"id": id, "part": part} for id, part in gone])
+    assert [(row["id"], row["part"]) for row in table.fetch(id=[*range(40)])] == sorted({*keys} - {*gone})

@@ -29,6 +29,20 @@ def test_it_is_no_further_ahead_than_it_is_told() -> None:
         assert len(begun) - len(taken) <= 2
 
 
+def test_nobody_is_idle_behind_one_that_takes_long() -> None:
+    others = threading.Semaphore(0)
+
+    def work(n: int) -> int:
+        if n:
+            others.release()
+            return n
+        for _ in range(4):
+            assert others.acquire(timeout=20)
+        return n
+
+    assert list(ahead(work, range(9), 2, further=3)) == [*range(9)]
+
+
 def test_they_are_done_at_once() -> None:
     meeting = threading.Barrier(3, timeout=20)
     assert len(list(ahead(lambda _: meeting.wait(), range(3), 3))) == 3

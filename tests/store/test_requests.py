@@ -113,7 +113,7 @@ def test_files_are_asked_at_once(client: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_scan_reads_ahead(client: Any, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arrowopaque.store.datafile._BLOCK_GROUPS", 1)
+    monkeypatch.setattr("arrowopaque.store.datafile.BLOCK_GROUPS", 1)
     with s3_server.recording() as requests:
         assert len(client.manager.register(TABLE, specs.standard()).fetch_arrow()) == FILES * ROWS
     assert asked(requests) == FILES * (1 + ROWS // 100)
