@@ -24,7 +24,7 @@ from arrowopaque.format.spec import ColumnKind, TableSpec
 from arrowopaque.format.values import columnar
 from arrowopaque.format.where import Many, Prefix, Term, Where, mask, prefix_end
 from arrowopaque.store.access import FEW, choose_path
-from arrowopaque.store.cache import bytes_of
+from arrowopaque.store.cache import SCANNED, bytes_of
 from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.decoding import plain
 from arrowopaque.store.deletes import Positions
@@ -32,7 +32,7 @@ from arrowopaque.store.keys import comparable
 from arrowopaque.store.matches import Match, rows_of, same_rows
 from arrowopaque.store.order import distinct
 from arrowopaque.store.parquet import position_column
-from arrowopaque.store.search import Search, lying_index
+from arrowopaque.store.search import Search, bytes_of_all, lying_index
 from arrowopaque.store.volume import Volume
 
 
@@ -236,11 +236,16 @@ class Base:
 
     def _scan(self, where: Where, names: Sequence[str]) -> Iterator[Match]:
         columns = list(dict.fromkeys([*names, *(term.column for term in where)]))
+        rows = sum(entry.rows for entry in self.files)
         for entry in self.files:
             file = self.open(entry)
             deleted = file.deleted()
             # A file needs at least one column to be read for its row count.
-            for start, block in file.blocks(columns or list(self.spec.primary_key[:1]), keep=True):
+            wanted = columns or list(self.spec.primary_key[:1])
+            size = bytes_of_all(file, file.object.groups, wanted, rows)
+            # More would not be there any more when it is asked for again.
+            dropping = size <= self.volume.options.cache_bytes * SCANNED
+            for start, block in file.blocks(wanted, keep=True, dropping=dropping):
                 keep = np.ones(block.num_rows, dtype=bool)
                 gone = deleted[
                     np.searchsorted(deleted, start) : np.searchsorted(deleted, start + block.num_rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OBJECT_BYTES", "BorrowedCache", "Cache", "bytes_of"]
+__all__ = ["OBJECT_BYTES", "SCANNED", "BorrowedCache", "Cache", "bytes_of"]
 
 import sys
 import threading
@@ -22,8 +22,8 @@ OBJECT_BYTES = 64
 content.
 """
 
-_SCANNED = 0.75
-"""Share of the budget up to which scans fill it, so that they drop nothing."""
+SCANNED = 0.75
+"""Share of the budget up to which scans fill it, and which they may take."""
 
 
 def bytes_of(rows: Iterable[Sequence[Any]]) -> int:
@@ -61,7 +61,7 @@ class Cache:
         """Whether so much is unused that a scan, whose rows may never be
         asked for again, can have some of it.
         """
-        return self.used < self._budget * _SCANNED
+        return self.used < self._budget * SCANNED
 
     def get(self, key: Hashable) -> Any | None:
         """Return a value, or `None`."""

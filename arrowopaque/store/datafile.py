@@ -140,14 +140,33 @@ class SortedFile:
             )
         return keys
 
-    def groups_with(self, wanted: npt.NDArray[Any]) -> list[int]:
-        """Return the row groups between whose ends one of ``wanted`` lies."""
+    def groups_with(self, wanted: npt.NDArray[Any], among: Sequence[int] | None = None) -> list[int]:
+        """Return the row groups between whose ends one of ``wanted`` lies, of
+        all or of some.
+        """
+        groups = np.arange(self.object.groups) if among is None else np.asarray(among, np.int64)
         bounds = self.bounds()
         if bounds is None:
-            return list(range(self.object.groups))
-        first = np.searchsorted(wanted, bounds.first, "left")
-        last = np.searchsorted(wanted, bounds.last, "right")
-        return [int(group) for group in np.flatnonzero(first < last)]
+            return listed(groups)
+        first = np.searchsorted(wanted, bounds.first[groups], "left")
+        last = np.searchsorted(wanted, bounds.last[groups], "right")
+        return listed(groups[first < last])
+
+    def promising_groups(self, wanted: npt.NDArray[Any], *, is_rare: bool) -> list[int]:
+        """Return the row groups that have to be asked for ``wanted``.
+
+        Parameters
+        ----------
+        wanted
+            The values, ascending and distinct.
+        is_rare
+            Whether most of them are taken not to be there, so that filters
+            are asked first.
+        """
+        groups = self.groups_with(wanted)
+        if is_rare and len(wanted) < _DENSE * len(groups):
+            return self._groups_that_may_hold(groups, wanted)
+        return groups
 
     def _unread(self, groups: Sequence[int]) -> list[int]:
         """Return the row groups whose keys are not at hand."""
@@ -184,27 +203,29 @@ class SortedFile:
         ]
 
     def locate(
-        self, wanted: npt.NDArray[Any], along: Sequence[str] = (), *, is_rare: bool = False
+        self,
+        wanted: npt.NDArray[Any],
+        groups: Sequence[int],
+        along: Sequence[str] = (),
+        *,
+        is_rare: bool = False,
     ) -> Positions:
-        """Return where the leading column has one of ``wanted``, which must
-        be ascending and distinct.
+        """Return where the leading column has one of ``wanted``.
 
         Parameters
         ----------
         wanted
-            The values.
+            The values, ascending and distinct.
+        groups
+            The row groups to look into.
         along
             Columns that are fetched at once, where a value is likely in
             every row group.
         is_rare
-            Whether most values are taken not to be there, so that filters
-            are asked first.
+            Whether most values are taken not to be there.
         """
         offsets = self.object.offsets
         found, sought = [], Sought(wanted)
-        groups = self.groups_with(wanted)
-        if is_rare and len(wanted) < _DENSE * len(groups):
-            groups = self._groups_that_may_hold(groups, wanted)
         parts = dict(self._keys(groups, along if len(wanted) >= _DENSE * len(groups) else ()))
         # Row groups that say nothing of their bounds may be in any order.
         for group in promising(parts, sought) if is_rare and self.bounds() is not None else parts:
@@ -306,7 +327,9 @@ class SortedFile:
         )
         return pa.table(found, names=list(names))
 
-    def blocks(self, names: Sequence[str], *, keep: bool = False) -> Iterator[tuple[int, pa.Table]]:
+    def blocks(
+        self, names: Sequence[str], *, keep: bool = False, dropping: bool = False
+    ) -> Iterator[tuple[int, pa.Table]]:
         """Yield the whole file in order, as (position of first row, rows).
 
         Parameters
@@ -315,12 +338,14 @@ class SortedFile:
             The columns to read.
         keep
             Whether the cache may keep them, as far as it has room.
+        dropping
+            Whether it may drop for them what was not used for longest.
         """
         groups, size = self.object.groups, BLOCK_GROUPS if self._store.workers > 1 else PIECE_GROUPS
 
         def read(start: int) -> tuple[int, pa.Table]:
             block = range(start, min(start + size, groups))
-            is_kept = keep and self._cache.has_room
+            is_kept = keep and (dropping or self._cache.has_room)
             return self.object.offsets[start], self.object.read(block, names, keep=is_kept)
 
         starts = range(0, groups, size)

@@ -39,6 +39,9 @@ from arrowopaque.store.sparse import Parts, cut
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
 
+ARRAY_BYTES = 200
+"""Bytes of memory for each decoded column of a row group, besides its content."""
+
 PIECE_GROUPS = 8
 """Row groups that one thread decodes from one opened file."""
 
@@ -234,9 +237,9 @@ class ParquetObject:
 
     def keep(self, group: int, found: RowGroup) -> None:
         """Keep what is decoded of a row group."""
-        size = sum(array.nbytes + 200 for array in found.columns.values())
+        size = sum(array.nbytes + ARRAY_BYTES for array in found.columns.values())
         size += found.keys.nbytes if found.keys else 0
-        (self._passing or self._cache).put((self.entry.path, group), found, size + 200)
+        (self._passing or self._cache).put((self.entry.path, group), found, size + ARRAY_BYTES)
 
     def _decode(self, groups: list[int], names: list[str]) -> dict[int, dict[str, pa.Array]]:
         decoded = self._decoded(groups, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Search", "lying_index"]
+__all__ = ["Search", "bytes_of_all", "lying_index"]
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +21,11 @@ from arrowopaque.store.decoding import plain
 from arrowopaque.store.deletes import Positions
 from arrowopaque.store.matches import Match, same_values
 from arrowopaque.store.parallel import CORES, ahead
-from arrowopaque.store.parquet import PIECE_GROUPS, position_column
+from arrowopaque.store.parquet import ARRAY_BYTES, PIECE_GROUPS, position_column
 from arrowopaque.store.volume import Volume
 
 _MANY = 256
 """Values from which on files are searched at the same time."""
-
 
 _FURTHER = 8
 """Files whose rows may wait for those of a larger one."""
@@ -40,24 +39,34 @@ def lying_index(volume: Volume, index: IndexFile, entry: DataFile) -> CorruptSto
     )
 
 
-def _group_bytes(file: SortedFile, names: Sequence[str]) -> int:
-    """Return about how many bytes some columns of a row group take."""
+def bytes_of_all(file: SortedFile, groups: int, names: Sequence[str], rows: int) -> int:
+    """Return about how many bytes some columns take, if as large a share of
+    all ``rows`` is decoded as so many row groups are of one file.
+    """
+    if not groups:
+        return 0
     bounds, footer = file.bounds(), file.object.footer
-    size = sum(footer.chunk(0, name).expanded for name in names)
+    size = ARRAY_BYTES + sum(footer.chunk(0, name).expanded + ARRAY_BYTES for name in names)
     if bounds is not None and isinstance(bounds.least[0], str | bytes):
         # Sorted, they are stored by what they do not share with the one before.
         size += footer.rows(0) * sum(map(len, bounds.least)) // len(bounds.least)
-    return size
+    return groups * size * rows // file.entry.rows
 
 
-def _shares(file: SortedFile, wanted: npt.NDArray[Any], groups: Sequence[int]) -> Sequence[npt.NDArray[Any]]:
-    """Return ``wanted``, which lies in ``groups``, in pieces, of which each
-    lies in the few that a thread decodes at once.
+def _shares(
+    file: SortedFile, wanted: npt.NDArray[Any], groups: Sequence[int]
+) -> Iterator[tuple[npt.NDArray[Any], Sequence[int]]]:
+    """Yield ``wanted``, which is in ``groups`` or nowhere, in pieces, of which
+    each lies in the few that a thread decodes at once, and those.
     """
     bounds = file.bounds()
     if bounds is None:
-        return [wanted]
-    return np.split(wanted, wanted.searchsorted(bounds.first[groups[PIECE_GROUPS::PIECE_GROUPS]], "left"))
+        yield wanted, groups
+        return
+    cuts = wanted.searchsorted(bounds.first[groups[PIECE_GROUPS::PIECE_GROUPS]], "left")
+    for values in np.split(wanted, cuts):
+        # The one before may end with what a piece begins with.
+        yield values, file.groups_with(values, groups)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,23 +99,24 @@ class Search:
 
     def matches(self, files: Sequence[DataFile]) -> Iterator[Match]:
         """Yield the live rows of some data files, file by file."""
-        has_many = self.values is None or len(self.values) >= _MANY
+        has_many = self.values is not None and len(self.values) >= _MANY
+        rows = sum(file.rows for file in files)
         workers = max(self.volume.store.workers, CORES if has_many else 1)
 
         def search(entry: DataFile) -> list[Match]:
             by_key = self.columns == self.spec.primary_key
-            return list(self._by_key(entry, len(files)) if by_key else self._by_index(entry, len(files)))
+            return list(self._by_key(entry, rows) if by_key else self._by_index(entry, rows))
 
         found = ahead(search, files, min(workers, len(files)), further=_FURTHER)
         yield from itertools.chain.from_iterable(found)
 
-    def _by_key(self, entry: DataFile, files: int) -> Iterator[Match]:
+    def _by_key(self, entry: DataFile, rows: int) -> Iterator[Match]:
         names = [*dict.fromkeys([*self.names, *self.needed])]
-        for file, positions in self._located(self.open(entry), names, files):
+        for file, positions in self._located(self.open(entry), names, rows):
             yield from self._chosen(file, file.alive(positions))
 
     def _located(
-        self, file: SortedFile, names: Sequence[str], files: int
+        self, file: SortedFile, names: Sequence[str], rows: int
     ) -> Iterator[tuple[SortedFile, Positions]]:
         """Yield where a file has what is wanted, piece by piece, and what to
         take it from.
@@ -115,21 +125,16 @@ class Search:
             yield file, file.locate_range(*self.ends)
             return
         along = () if self.is_rare else names
-        groups = file.groups_with(self.values)
-        if not self._exceeds_cache(file, len(groups), names, files):
-            yield file, file.locate(self.values, along, is_rare=self.is_rare)
+        groups = file.promising_groups(self.values, is_rare=self.is_rare)
+        if not self._exceeds_cache(file, len(groups), names, rows):
+            yield file, file.locate(self.values, groups, along, is_rare=self.is_rare)
             return
-        for values in _shares(file, self.values, groups):
+        for values, near in _shares(file, self.values, groups):
             once = file.once()
-            yield once, once.locate(values, along, is_rare=self.is_rare)
+            yield once, once.locate(values, near, along, is_rare=self.is_rare)
 
-    def _exceeds_cache(self, file: SortedFile, groups: int, names: Sequence[str], files: int) -> bool:
-        """Return whether the cache cannot hold so many row groups, nor as many
-        of each other file.
-        """
-        if not groups:
-            return False
-        return groups * _group_bytes(file, names) * files > self.volume.options.cache_bytes
+    def _exceeds_cache(self, file: SortedFile, groups: int, names: Sequence[str], rows: int) -> bool:
+        return bytes_of_all(file, groups, names, rows) > self.volume.options.cache_bytes
 
     def _chosen(self, file: SortedFile, positions: Positions) -> Iterator[Match]:
         if len(positions) and self.choose is not None:
@@ -137,18 +142,18 @@ class Search:
         if len(positions):
             yield Match(file.entry.path, positions, file.take(positions, self.names))
 
-    def _by_index(self, entry: DataFile, files: int) -> Iterator[Match]:
+    def _by_index(self, entry: DataFile, rows: int) -> Iterator[Match]:
         index = next(index for index in entry.indexes if index.columns == self.columns)
         if not index.rows:
             return
-        positions, values = self._stated(index, files)
+        positions, values = self._stated(index, rows)
         if not len(positions):
             return
         if (positions[1:] == positions[:-1]).any() or positions[0] < 0 or positions[-1] >= entry.rows:
             raise lying_index(self.volume, index, entry)
         column = self.columns[0]
         names = [*dict.fromkeys([column, *([] if self.is_rare else [*self.names, *self.needed])])]
-        for file, span in self._spans(self.open(entry), positions, names, files):
+        for file, span in self._spans(self.open(entry), positions, names, rows):
             at = positions[span]
             # All that will be taken of them, at once.
             file.object.columns(np.unique(file.groups_of(at)).tolist(), names)
@@ -157,27 +162,25 @@ class Search:
             yield from self._chosen(file, file.alive(at))
 
     def _spans(
-        self, file: SortedFile, positions: Positions, names: Sequence[str], files: int
+        self, file: SortedFile, positions: Positions, names: Sequence[str], rows: int
     ) -> Iterator[tuple[SortedFile, slice]]:
         """Yield which of some positions to take together, and what from."""
         starts = np.flatnonzero(np.diff(file.groups_of(positions), prepend=-1))
-        if not self._exceeds_cache(file, len(starts), names, files):
+        if not self._exceeds_cache(file, len(starts), names, rows):
             yield file, slice(len(positions))
             return
         for start, stop in itertools.pairwise([*starts[::PIECE_GROUPS].tolist(), len(positions)]):
             yield file.once(), slice(start, stop)
 
-    def _stated(self, index: IndexFile, files: int) -> tuple[Positions, pa.Array]:
+    def _stated(self, index: IndexFile, rows: int) -> tuple[Positions, pa.Array]:
         """Return where an index says that a data file has what is wanted, in
         order, and the value that it has there.
         """
         names = [self.columns[0], position_column(self.columns)]
-        found = [
-            file.take(at, names) for file, at in self._located(self.open(index), names, files) if len(at)
-        ]
+        found = [file.take(at, names) for file, at in self._located(self.open(index), names, rows) if len(at)]
         if not found:
             return NONE, pa.array([])
-        rows = pa.concat_tables(found)
-        stated = rows.column(1).to_numpy().astype(np.int64)
+        pairs = pa.concat_tables(found)
+        stated = pairs.column(1).to_numpy().astype(np.int64)
         order = np.argsort(stated)
-        return stated[order], plain(rows.column(0).take(pa.array(order)))
+        return stated[order], plain(pairs.column(0).take(pa.array(order)))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from arrowopaque import Options, StoreRoot
 from arrowopaque.butler.ddl import from_lsst
 from arrowopaque.store.cache import Cache
+from arrowopaque.store.parquet import ParquetObject
 from tests.support import specs
 
 LARGE = 100_000
@@ -80,7 +83,7 @@ def test_many_threads() -> None:
     assert 0 < cache.used <= 4 * LARGE
 
 
-def test_a_scan_fills_what_is_unused_and_drops_nothing(tmp_path: Path) -> None:
+def test_a_large_scan_fills_what_is_unused_and_drops_nothing(tmp_path: Path) -> None:
     options = Options(bulk_rows=2, row_group_rows=16, cache_bytes=300_000)
     root = StoreRoot(str(tmp_path / "root"), options=options)
     root.register("here", from_lsst("here", specs.standard()))
@@ -98,3 +101,21 @@ def test_a_scan_fills_what_is_unused_and_drops_nothing(tmp_path: Path) -> None:
         assert cache.used <= 300_000
         assert cache.get(point[0]) is not None
     assert list(table.fetch(id=7)) == before
+
+
+def test_a_scan_that_the_cache_can_hold_drops_what_nobody_asks_for_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that were superseded would else keep those out that took their place."""
+    options = Options(bulk_rows=2, row_group_rows=256, cache_bytes=1_000_000)
+    root = StoreRoot(str(tmp_path / "root"), options=options)
+    root.register("here", from_lsst("here", specs.standard()))
+    table, cache = root.table("here"), root.volume.cache
+    rows = [specs.row(n, name=f"{n:016}") for n in range(4_096)]
+    for _ in range(4):
+        table.replace(*rows)
+        assert table.fetch_arrow().num_rows == 4_096
+    assert cache.used > 500_000
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetObject, "_decoded", None)
+        assert table.fetch_arrow().num_rows == 4_096
