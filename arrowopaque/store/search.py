@@ -43,7 +43,8 @@ def bytes_of_all(file: SortedFile, groups: int, names: Sequence[str], rows: int)
     """Return about how many bytes some columns take, if as large a share of
     all ``rows`` is decoded as so many row groups are of one file.
     """
-    if not groups:
+    if groups < 2:
+        # One is never too much; and where there is no other, its headers may be most of it.
         return 0
     bounds, footer = file.bounds(), file.object.footer
     size = ARRAY_BYTES + sum(footer.chunk(0, name).expanded + ARRAY_BYTES for name in names)
