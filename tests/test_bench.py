@@ -109,7 +109,7 @@ def test_plot_of_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"delete 1", "a", "b<", "10", "100", "1 s", "8 s"} <= texts
     assert "clone" not in texts
     lines = [node.get("points") for node in image.iter("{http://www.w3.org/2000/svg}polyline")]
-    assert lines == ["60.0,220.0 390.0,119.6", "60.0,156.7 390.0,30.0"]
+    assert lines == ["60.0,210.8 390.0,120.1", "60.0,153.6 390.0,39.2"]
 
 
 def test_sizes_and_limits(tmp_path: Path) -> None:

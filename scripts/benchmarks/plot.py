@@ -18,6 +18,9 @@ _COLOURS = [
     "#99ddff", "#44bb99", "#ffaabb",
 ]  # fmt: skip
 
+_LINE = 12
+"""Height of a line of text."""
+
 Points = list[tuple[float, float]]
 
 
@@ -65,12 +68,13 @@ def _points(by_size: dict[int, dict[str, Result]], name: str, workload: str) -> 
 
 
 def _scale(values: list[float], low: float, high: float) -> dict[float, float]:
-    """Return where values lie between two places."""
-    logs = [math.log(value) for value in values]
-    span = (max(logs) - min(logs)) or 1.0
-    return {
-        value: low + (log - min(logs)) / span * (high - low) for value, log in zip(values, logs, strict=True)
-    }
+    """Return where values lie between two places, which are a decade apart at
+    least: what hardly differs is not to look as if it did.
+    """
+    logs = [math.log10(value) for value in values]
+    span = max(1.0, max(logs) - min(logs))
+    start = (max(logs) + min(logs) - span) / 2
+    return {value: low + (log - start) / span * (high - low) for value, log in zip(values, logs, strict=True)}
 
 
 def _rows(size: float) -> str:
@@ -92,7 +96,7 @@ def _panel(workload: str, lines: dict[str, Points], names: list[str]) -> str:
     ]
     parts += [
         f'<text x="{_MARGIN - 8}" y="{down[value]:.0f}" text-anchor="end">{escape(shown(value, unit))}</text>'
-        for value in (values[0], values[-1])
+        for value in ((values[0], values[-1]) if down[values[0]] - down[values[-1]] > _LINE else values[-1:])
     ]
     for i, name in enumerate(names):
         places = " ".join(f"{across[size]:.1f},{down[value]:.1f}" for size, value in lines[name])
