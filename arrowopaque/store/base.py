@@ -115,28 +115,12 @@ class Base:
             return kept
 
         needed = [*dict.fromkeys(term.column for term in rest)]
-        search = self._search(
-            columns, wanted, names, ends=(low, high), needed=needed, choose=satisfying if rest else None
+        choose = satisfying if rest else None
+        search = Search(
+            self.volume, self.spec, self.open, columns, wanted, names, (low, high), needed, choose
         )
         by_key = columns == self.spec.primary_key
         yield from search.matches(self._files_between(low, high, wanted) if by_key else self.files)
-
-    def _search(
-        self,
-        columns: tuple[str, ...],
-        values: npt.NDArray[Any] | None,
-        names: Sequence[str],
-        **more: Any,
-    ) -> Search:
-        return Search(
-            volume=self.volume,
-            spec=self.spec,
-            open=self.open,
-            columns=columns,
-            values=values,
-            names=names,
-            **more,
-        )
 
     def rows_with(
         self, columns: tuple[str, ...], value: Any, names: Sequence[str]
@@ -236,12 +220,12 @@ class Base:
 
     def _scan(self, where: Where, names: Sequence[str]) -> Iterator[Match]:
         columns = list(dict.fromkeys([*names, *(term.column for term in where)]))
+        # A file needs at least one column to be read for its row count.
+        wanted = columns or list(self.spec.primary_key[:1])
         rows = sum(entry.rows for entry in self.files)
         for entry in self.files:
             file = self.open(entry)
             deleted = file.deleted()
-            # A file needs at least one column to be read for its row count.
-            wanted = columns or list(self.spec.primary_key[:1])
             size = bytes_of_all(file, file.object.groups, wanted, rows)
             # More would not be there any more when it is asked for again.
             dropping = size <= self.volume.options.cache_bytes * SCANNED
@@ -289,7 +273,10 @@ class Base:
             return positions[same_rows(file.take(positions, columns), wanted.select(list(columns)))]
 
         needed, choose = (columns, equal) if len(columns) > 1 else ((), None)
-        search = self._search(sorted_by, values, names, needed=needed, choose=choose, is_rare=is_rare)
+        search = Search(
+            self.volume, self.spec, self.open, sorted_by, values, names,
+            needed=needed, choose=choose, is_rare=is_rare,
+        )  # fmt: skip
         by_key = sorted_by == self.spec.primary_key
         yield from search.matches(self._files_between(None, None, values) if by_key else self.files)
 

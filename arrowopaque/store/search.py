@@ -55,22 +55,22 @@ def bytes_of_all(file: SortedFile, groups: int, names: Sequence[str], rows: int)
 
 
 def _shares(
-    file: SortedFile, wanted: npt.NDArray[Any], groups: Sequence[int]
+    file: SortedFile, wanted: npt.NDArray[Any], groups: Sequence[int], step: int
 ) -> Iterator[tuple[npt.NDArray[Any], Sequence[int]]]:
     """Yield ``wanted``, which is in ``groups`` or nowhere, in pieces, of which
-    each lies in the few that a thread decodes at once, and those.
+    each lies in ``step`` of them, and those.
     """
     bounds = file.bounds()
     if bounds is None:
         yield wanted, groups
         return
-    cuts = wanted.searchsorted(bounds.first[groups[PIECE_GROUPS::PIECE_GROUPS]], "left")
+    cuts = wanted.searchsorted(bounds.first[groups[step::step]], "left")
     for values in np.split(wanted, cuts):
         # The one before may end with what a piece begins with.
         yield values, file.groups_with(values, groups)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Search:
     """What is looked for in files of one table.
 
@@ -87,10 +87,10 @@ class Search:
     """The primary key, or a set of columns that is kept sorted."""
     values: npt.NDArray[Any] | None
     """Of the first column, ascending and distinct; `None` if all between two are wanted."""
-    ends: tuple[Any, Any] = (None, None)
-    """The least value that is wanted then, and the least that is beyond them, if there is one."""
     names: Sequence[str]
     """The columns to return."""
+    ends: tuple[Any, Any] = (None, None)
+    """The least value that is wanted then, and the least that is beyond them, if there is one."""
     needed: Sequence[str] = ()
     """The columns that ``choose`` reads."""
     choose: Callable[[SortedFile, Positions], Positions] | None = None
@@ -100,16 +100,25 @@ class Search:
 
     def matches(self, files: Sequence[DataFile]) -> Iterator[Match]:
         """Yield the live rows of some data files, file by file."""
-        has_many = self.values is not None and len(self.values) >= _MANY
         rows = sum(file.rows for file in files)
-        workers = max(self.volume.store.workers, CORES if has_many else 1)
-
-        def search(entry: DataFile) -> list[Match]:
-            by_key = self.columns == self.spec.primary_key
-            return list(self._by_key(entry, rows) if by_key else self._by_index(entry, rows))
-
-        found = ahead(search, files, min(workers, len(files)), further=_FURTHER)
+        search = self._by_key if self.columns == self.spec.primary_key else self._by_index
+        found = ahead(
+            lambda entry: list(search(entry, rows)), files, min(self._workers, len(files)), further=_FURTHER
+        )
         yield from itertools.chain.from_iterable(found)
+
+    @property
+    def _workers(self) -> int:
+        """Files that are searched at the same time."""
+        has_many = self.values is not None and len(self.values) >= _MANY
+        return max(self.volume.store.workers, CORES if has_many else 1)
+
+    @property
+    def _step(self) -> int:
+        """Row groups that are decoded at once, past the cache: on all cores
+        where files are searched one after another.
+        """
+        return PIECE_GROUPS * (CORES if self._workers == 1 else 1)
 
     def _by_key(self, entry: DataFile, rows: int) -> Iterator[Match]:
         names = [*dict.fromkeys([*self.names, *self.needed])]
@@ -130,7 +139,7 @@ class Search:
         if not self._exceeds_cache(file, len(groups), names, rows):
             yield file, file.locate(self.values, groups, along, is_rare=self.is_rare)
             return
-        for values, near in _shares(file, self.values, groups):
+        for values, near in _shares(file, self.values, groups, self._step):
             once = file.once()
             yield once, once.locate(values, near, along, is_rare=self.is_rare)
 
@@ -170,7 +179,7 @@ class Search:
         if not self._exceeds_cache(file, len(starts), names, rows):
             yield file, slice(len(positions))
             return
-        for start, stop in itertools.pairwise([*starts[::PIECE_GROUPS].tolist(), len(positions)]):
+        for start, stop in itertools.pairwise([*starts[:: self._step].tolist(), len(positions)]):
             yield file.once(), slice(start, stop)
 
     def _stated(self, index: IndexFile, rows: int) -> tuple[Positions, pa.Array]:

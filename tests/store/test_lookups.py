@@ -237,9 +237,9 @@ def test_rows_that_are_taken_one_by_one_are_those_that_arrow_takes(
         assert found[0].column(kind.value).to_pylist() == [given[kind.value][id] for id in sorted(wanted)]
 
 
-@pytest.mark.parametrize("columns", [("id",), ("name",)], ids=["by key", "by index"])
+@pytest.mark.parametrize("column", ["id", "name"], ids=["by key", "by index"])
 def test_what_the_cache_cannot_hold_drops_nothing_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: tuple[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
 ) -> None:
     options = Options(bulk_rows=2, row_group_rows=1_000, cache_bytes=600_000)
     root = StoreRoot(str(tmp_path / "root"), options=options)
@@ -251,8 +251,7 @@ def test_what_the_cache_cannot_hold_drops_nothing_from_it(
     some = rows.take(pa.array(range(7, 40_000, 13)))
 
     def found(count: int) -> pa.Table:
-        (name,) = columns
-        return table.fetch_arrow(**{name: some.slice(0, count).column(name).to_pylist()})
+        return table.fetch_arrow(**{column: some.slice(0, count).column(column).to_pylist()})
 
     # Of few row groups, which it holds.
     assert found(300).equals(some.slice(0, 300))

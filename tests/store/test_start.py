@@ -18,6 +18,11 @@ CALLS = {
     "fetch of nothing": "assert not list(table.fetch(dataset_id=uuid.UUID(int=uuid.UUID({id!r}).int + 1)))",
 }
 
+_MAINTENANCE = {
+    f"arrowopaque.maintain.{name}" for name in ("compact", "flush", "recover", "vacuum", "verify")
+}
+_UNNEEDED = {"pandas", "duckdb"} | _MAINTENANCE
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
@@ -30,14 +35,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_look_ups_load_neither_pandas_nor_duckdb(store: tuple[str, str, str], call: str) -> None:
+def test_look_ups_load_neither_pandas_nor_duckdb_nor_maintenance(
+    store: tuple[str, str, str], call: str
+) -> None:
     """Each takes longer than to open a repository; Arrow loads pandas by the way."""
     uri, path, id = store
     code = (
         "import sys, uuid\nfrom arrowopaque import StoreRoot\n"
         f"table = StoreRoot({uri!r}, writeable=False).table('records')\n"
         f"{CALLS[call].format(path=path, id=id)}\n"
-        "print(*sorted({'pandas', 'duckdb'} & sys.modules.keys()))"
+        f"print(*sorted({_UNNEEDED} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
