@@ -74,7 +74,7 @@ def _rows(base: Base, place: Place, file: SortedFile, entry: DataFile) -> Iterat
     spec, key = base.spec, base.spec.primary_key
     first = last = None
     said = _Said(file.object, place, key[0])
-    for _, block in file.blocks(spec.names):
+    for block in file.blocks(spec.names):
         yield from said.compare(block)
         keys = block.select(list(key))
         yield from _order(place, keys if last is None else pa.concat_tables([last, keys]), key)
@@ -203,7 +203,7 @@ def _index(base: Base, place: Place, data: SortedFile, entry: IndexFile) -> Iter
     a whole.
     """
     columns = list(entry.columns)
-    rows = pa.concat_tables([block for _, block in data.blocks(columns)])
+    rows = pa.concat_tables(data.blocks(columns))
     valid = rows.num_rows - rows.column(columns[0]).null_count
     if entry.rows != valid:
         yield place.finding(Check.INDEX, f"{entry.rows} rows, its data file has {valid} to index")
@@ -212,7 +212,7 @@ def _index(base: Base, place: Place, data: SortedFile, entry: IndexFile) -> Iter
         return
     index, found = base.open(entry), []
     said = _Said(index.object, place, columns[0])
-    for _, block in index.blocks([*columns, position_column(columns)]):
+    for block in index.blocks([*columns, position_column(columns)]):
         yield from said.compare(block)
         found.append(block)
     yield from _index_rows(place, pa.concat_tables(found), rows, columns)

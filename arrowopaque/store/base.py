@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Base", "load_base"]
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -225,23 +225,13 @@ class Base:
         rows = sum(entry.rows for entry in self.files)
         for entry in self.files:
             file = self.open(entry)
-            deleted = file.deleted()
+            action = partial(_satisfying, entry.path, file.deleted(), where, names)
             size = bytes_of_all(file, file.object.groups, wanted, rows)
             # More would not be there any more when it is asked for again.
             dropping = size <= self.volume.options.cache_bytes * SCANNED
-            for start, block in file.blocks(wanted, keep=True, dropping=dropping):
-                keep = np.ones(block.num_rows, dtype=bool)
-                gone = deleted[
-                    np.searchsorted(deleted, start) : np.searchsorted(deleted, start + block.num_rows)
-                ]
-                keep[gone - start] = False
-                found = mask(block, where)
-                if found is not None:
-                    keep &= found.to_numpy(zero_copy_only=False).astype(bool)
-                if not keep.all():
-                    block = block.filter(pa.array(keep))
-                if block.num_rows:
-                    yield Match(entry.path, np.flatnonzero(keep) + start, block.select(list(names)))
+            for match in file.each_block(action, wanted, keep=True, dropping=dropping):
+                if len(match.positions):
+                    yield match
 
     def matching(
         self, columns: tuple[str, ...], wanted: pa.Table, names: Sequence[str], *, is_rare: bool = False
@@ -279,6 +269,22 @@ class Base:
         )  # fmt: skip
         by_key = sorted_by == self.spec.primary_key
         yield from search.matches(self._files_between(None, None, values) if by_key else self.files)
+
+
+def _satisfying(
+    path: str, deleted: Positions, where: Where, names: Sequence[str], start: int, block: pa.Table
+) -> Match:
+    """Return the live rows of a block, from position ``start`` on, that
+    satisfy ``where``.
+    """
+    keep = np.ones(block.num_rows, dtype=bool)
+    first, last = np.searchsorted(deleted, [start, start + block.num_rows])
+    keep[deleted[first:last] - start] = False
+    found = mask(block, where)
+    if found is not None:
+        keep &= found.to_numpy(zero_copy_only=False).astype(bool)
+    rows = block.select(list(names))
+    return Match(path, np.flatnonzero(keep) + start, rows if keep.all() else rows.filter(pa.array(keep)))
 
 
 def load_base(volume: Volume, spec: TableSpec, name: str | None) -> Base:

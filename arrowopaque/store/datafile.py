@@ -6,7 +6,7 @@ __all__ = ["BLOCK_GROUPS", "NONE", "Bounds", "SortedFile"]
 
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from arrowopaque.store.decoding import plain, unpacked
 from arrowopaque.store.deletes import Positions, read_deletes
 from arrowopaque.store.gather import gathered
 from arrowopaque.store.keys import Keys, Sought, comparable, keys_of, listed, promising
-from arrowopaque.store.parallel import CORES, ahead
+from arrowopaque.store.parallel import CORES, Result, ahead
 from arrowopaque.store.parquet import PIECE_GROUPS, ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
 
@@ -327,13 +327,25 @@ class SortedFile:
         )
         return pa.table(found, names=list(names))
 
-    def blocks(
-        self, names: Sequence[str], *, keep: bool = False, dropping: bool = False
-    ) -> Iterator[tuple[int, pa.Table]]:
-        """Yield the whole file in order, as (position of first row, rows).
+    def blocks(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield the rows of the whole file in order."""
+        yield from self.each_block(lambda _, rows: rows, names)
+
+    def each_block(
+        self,
+        action: Callable[[int, pa.Table], Result],
+        names: Sequence[str],
+        *,
+        keep: bool = False,
+        dropping: bool = False,
+    ) -> Iterator[Result]:
+        """Yield what an action returns of each block of the file, in order.
 
         Parameters
         ----------
+        action
+            What to do with the position of a block's first row and its rows;
+            it is at work on several at once.
         names
             The columns to read.
         keep
@@ -343,10 +355,10 @@ class SortedFile:
         """
         groups, size = self.object.groups, BLOCK_GROUPS if self._store.workers > 1 else PIECE_GROUPS
 
-        def read(start: int) -> tuple[int, pa.Table]:
+        def read(start: int) -> Result:
             block = range(start, min(start + size, groups))
             is_kept = keep and (dropping or self._cache.has_room)
-            return self.object.offsets[start], self.object.read(block, names, keep=is_kept)
+            return action(self.object.offsets[start], self.object.read(block, names, keep=is_kept))
 
         starts = range(0, groups, size)
         yield from ahead(read, starts, min(max(self._store.workers, CORES), _AHEAD, len(starts)))

@@ -137,7 +137,7 @@ def _columns_of(staged: Base, files: Sequence[DataFile], columns: tuple[str, ...
     NULL among them.
     """
     parts = [
-        _owned(pa.concat_tables(block for _, block in staged.open(entry).blocks(columns)), owner)
+        _owned(pa.concat_tables(staged.open(entry).blocks(columns)), owner)
         for owner, entry in enumerate(files)
     ]
     schema = pa.schema([staged.spec.arrow_schema.field(name) for name in columns])

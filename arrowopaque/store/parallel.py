@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CORES", "LONG", "ahead", "run_all", "run_behind"]
+__all__ = ["CORES", "LONG", "Result", "ahead", "run_all", "run_behind"]
 
 import os
 from collections import deque
