@@ -20,7 +20,6 @@ from arrowopaque import clock
 from arrowopaque.butler import host
 from arrowopaque.errors import ConfigurationError, ObjectMissingError, RootInUseError
 from arrowopaque.format.spec import TableSpec
-from arrowopaque.maintain.publish import publish_empty
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.objects.memory import MemoryStore
 from arrowopaque.objects.opening import open_store
@@ -173,7 +172,7 @@ def create_store(db: Database, tables: StaticTables, options: Options) -> None:
     if uri.startswith("memory:"):
         host.on_disposal(db, MemoryStore.discard, id)
     volume = create_volume(open_store(uri), id=id, binding=_BINDING, options=options)
-    publish_empty(volume)
+    _publish_empty(volume)
     rows = {"id": id, "root": root}
     db.insert(tables.store, *[{"name": name, "value": value} for name, value in rows.items()])
 
@@ -229,8 +228,15 @@ def _fill_in(db: Database, store: ObjectStore, id: str, options: Options | None)
     except RootInUseError:
         # Another client was faster.
         return open_volume(store, id=id, binding=_BINDING, options=options)
-    publish_empty(volume)
+    _publish_empty(volume)
     return volume
+
+
+def _publish_empty(volume: Volume) -> None:
+    # Only where a store is made: to open one needs none of that.
+    from arrowopaque.maintain.publish import publish_empty
+
+    publish_empty(volume)
 
 
 class Catalog:

@@ -21,21 +21,21 @@ from lsst.daf.butler.registry.interfaces import (
 
 from arrowopaque.butler.host import opaque_manager
 from arrowopaque.butler.registry import RegistryBinding
-from arrowopaque.butler.rooted import RootBinding
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
 from arrowopaque.errors import ConfigurationError
-from arrowopaque.maintain.findings import Level, VerifyReport
 from arrowopaque.maintain.progress import Doing, Progress, ignored, unwatched
 from arrowopaque.options import Options
-from arrowopaque.root import StoreRoot
 
 _VERSION = VersionTuple(1, 0, 0)
 
 if TYPE_CHECKING:
+    from arrowopaque.butler.rooted import RootBinding
+    from arrowopaque.maintain.findings import VerifyReport
     from arrowopaque.maintain.recover import Recovery
     from arrowopaque.maintain.status import StoreStatus
+    from arrowopaque.root import StoreRoot
 
-Binding = RegistryBinding | RootBinding
+    Binding = RegistryBinding | RootBinding
 
 
 class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
@@ -81,7 +81,10 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         ConfigurationError
             A new repository has no place for its data files.
         """
-        if isinstance(db, StoreRoot):
+        if not isinstance(db, Database):
+            # What a registry's clients never need is not loaded for them, here and below.
+            from arrowopaque.butler.rooted import RootBinding
+
             return cls(RootBinding(db), registry_schema_version)
         assert context is not None, "a database needs the context of declareStaticTables"
         return cls(RegistryBinding.initialize(db, context, cls.options), registry_schema_version)
@@ -114,7 +117,9 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         there, empty.
         """
         binding: Binding
-        if isinstance(db, StoreRoot):
+        if not isinstance(db, Database):
+            from arrowopaque.butler.rooted import RootBinding
+
             if isinstance(self._binding, RootBinding) and self._binding.is_same(db):
                 binding = self._binding.clone(db)
             else:
@@ -264,9 +269,7 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         """
         return self._binding.recover(dry_run=dry_run)
 
-    def verify(
-        self, level: str = Level.FULL, *, raising: bool = True, doing: Doing = unwatched
-    ) -> VerifyReport:
+    def verify(self, level: str = "full", *, raising: bool = True, doing: Doing = unwatched) -> VerifyReport:
         """Prove the store sound.
 
         Parameters
@@ -289,6 +292,8 @@ class ArrowOpaqueTableStorageManager(OpaqueTableStorageManager):
         CorruptStoreError
             The first unsound thing, by name.
         """
+        from arrowopaque.maintain.findings import Level
+
         return self._binding.verify(Level.of(level), raising=raising, doing=doing)
 
     def sql(self, query: str) -> Any:

@@ -23,9 +23,7 @@ from arrowopaque.butler.storage import ArrowOpaqueTableStorage, RegistryBackend
 from arrowopaque.errors import ConfigurationError, ConflictError, CorruptStoreError, StoreAccessError
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.maintain.progress import Doing, Progress
-from arrowopaque.maintain.publish import described, publish_entries
 from arrowopaque.options import Options
-from arrowopaque.root import StoreRoot
 from arrowopaque.store.table import Snapshot
 from arrowopaque.store.volume import Volume
 
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from arrowopaque.maintain.status import StoreStatus, TableState
     from arrowopaque.maintain.vacuum import VacuumReport
     from arrowopaque.query import Relation, Views
+    from arrowopaque.root import StoreRoot
 
 Report = TypeVar("Report")
 
@@ -279,6 +278,9 @@ class RegistryBinding:
 
     def data_files(self) -> StoreRoot:
         """Return the data files alone; see the manager."""
+        from arrowopaque.maintain.publish import described
+        from arrowopaque.root import StoreRoot
+
         return StoreRoot.pinned(self.volume, described(self.volume, self.entries()), owned=False)
 
     def adopt(self, specs: Mapping[str, TableSpec]) -> None:
@@ -357,6 +359,8 @@ class RegistryBinding:
 
     def publish(self) -> None:
         """Publish the tables for readers without the registry."""
+        from arrowopaque.maintain.publish import publish_entries
+
         publish_entries(self.volume, self.entries())
 
     def recover(self, *, dry_run: bool) -> dict[str, Recovery]:

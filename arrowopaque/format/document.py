@@ -27,7 +27,8 @@ _SHOWN = 60
 class Model(BaseModel):
     """A part of a document; unknown names in it are those of later releases."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # What a client does not read or write is not made ready in its start.
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Document(Model):
