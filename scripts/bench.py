@@ -36,6 +36,7 @@ class _Services:
     """The servers that contenders need, each of its own."""
 
     latency: float
+    driver: str
 
     def __call__(self, stack: ExitStack, name: str, folder: Path) -> Place:
         """Start what a contender needs."""
@@ -44,7 +45,7 @@ class _Services:
             from tests.support.postgres import PostgresServer
 
             server = stack.enter_context(PostgresServer())
-            return Place(folder, postgres=server.new_database().url("postgresql+psycopg2"))
+            return Place(folder, postgres=server.new_database().url(f"postgresql+{self.driver}"))
         if "s3" in name:
             return self._with_s3(stack, folder)
         return Place(folder)
@@ -141,6 +142,10 @@ def _sizes(_context: Any, _option: Any, value: str | None) -> list[int]:
 @click.option("--operations", default=200, show_default=True, help="Operations of a history.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--latency", default=0.03, show_default=True, help="Seconds that S3 takes for each request.")
+@click.option(
+    "--driver", type=click.Choice(["psycopg2", "psycopg"]), default="psycopg2", show_default=True,
+    help="What PostgreSQL is spoken to with.",
+)  # fmt: skip
 @click.option("--ids", type=click.Choice(["v4", "v7", "mixed"]), default="v4", show_default=True)
 @click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), help="Repeatable.")
 @click.option("--workload", "wanted", multiple=True, help="Part of a workload's name. Repeatable.")
@@ -165,7 +170,7 @@ def main(
     by_size, console = {}, Console(stderr=True)
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as place, console.status("start") as status:
-            run, services = replace(settings, rows=size), _Services(settings.latency)
+            run, services = replace(settings, rows=size), _Services(settings.latency, settings.driver)
             by_size[size] = run_all(Path(place), chosen[size], workloads, run, services, status.update)
         click.echo(
             ("" if len(sizes) == 1 else f"{size} rows\n") + as_table(by_size[size], workloads), nl=False

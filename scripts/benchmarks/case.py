@@ -37,6 +37,8 @@ class Settings:
     ids: str
     singles: int
     latency: float
+    driver: str = "psycopg2"
+    """What PostgreSQL is spoken to with."""
     piece: int = PIECE
     """Rows of one insert of the load."""
     operations: int = 200

@@ -232,3 +232,13 @@ class Contender(ABC):
         service makes it for each request.
         """
         raise UnsupportedError
+
+    def make_butler(self) -> None:
+        """Make sure that there is a repository of one dataset."""
+        raise UnsupportedError
+
+    def start_butler(self) -> str:
+        """Have a new process open that repository, and return where it says
+        that the dataset is.
+        """
+        raise UnsupportedError

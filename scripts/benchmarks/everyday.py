@@ -173,6 +173,16 @@ def _import(contender: Contender, case: Case) -> float:
     return seconds
 
 
+@EVERYDAY.add("start a Butler and find a dataset, new process", "s")
+def _start_butler(contender: Contender, case: Case) -> float:
+    """From the start of Python to its end."""
+    contender.make_butler()
+    with case.watch():
+        found = contender.start_butler()
+    expect(found.rpartition("/")[2].startswith("number_Cam"), True)
+    return case.watch.each
+
+
 @EVERYDAY.add("clone", "s")
 def _clone(contender: Contender, case: Case) -> float:
     with case.watch(case.singles):

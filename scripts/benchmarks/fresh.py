@@ -6,7 +6,7 @@ another. `Fresh` is the other end.
 
 from __future__ import annotations
 
-__all__ = ["Fresh"]
+__all__ = ["Fresh", "environment"]
 
 import json
 import os
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 # Installed packages are compiled; a checkout would be anew for each process where nobody may write it.
 _COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Return the environment of a new process that finds what this one does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **_COMPILED, **settings}
 
 
 class Fresh:
@@ -50,7 +55,7 @@ class Fresh:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **_COMPILED},
+            env=environment(),
         )
         self._answer()
         self.started = time.perf_counter() - started

@@ -21,6 +21,7 @@ from lsst.daf.butler.registry.databases.sqlite import SqliteDatabase
 from lsst.daf.butler.registry.interfaces import Database, FakeDatasetRef
 from lsst.daf.butler.registry.opaque import ByNameOpaqueTableStorageManager
 
+from benchmarks.butlers import find_dataset, make_repository
 from benchmarks.contenders import Contender
 from benchmarks.rows import PythonRow, Rows
 
@@ -105,6 +106,8 @@ class InRegistry(Manager):
 
     manager_class: Any = ByNameOpaqueTableStorageManager
     bridge_class: Any = MonolithicDatastoreRegistryBridgeManager
+    seed: str | None = None
+    """Configuration of a repository with this manager, besides lsst's own."""
     db: Database
 
     def create(self) -> None:
@@ -153,6 +156,12 @@ class InRegistry(Manager):
 
     def clone(self) -> Any:
         return self.manager.clone(self.db)
+
+    def make_butler(self) -> None:
+        make_repository(self.place, self.seed)
+
+    def start_butler(self) -> str:
+        return find_dataset(make_repository(self.place, self.seed))
 
     def _sql(self, statement: str) -> list[tuple[Any, ...]]:
         with self.db._engine.connect() as connection:

@@ -69,6 +69,7 @@ class ArrowManager(Ours, InRegistry):
 
     manager_class = ArrowOpaqueTableStorageManager
     bridge_class = ArrowDatastoreRegistryBridgeManager
+    seed = "resource://arrowopaque/butler/config/registry.yaml"
 
     @property
     def folder(self) -> Path:

@@ -16,8 +16,8 @@ from benchmarks.targets import BASELINES, judge
 from benchmarks.workloads import WORKLOADS
 
 _PACKAGES = [
-    "arrowopaque", "lsst-daf-butler", "pyarrow", "duckdb", "numpy", "sqlalchemy", "psycopg2-binary", "s3fs",
-    "deltalake", "pyiceberg",
+    "arrowopaque", "lsst-daf-butler", "pyarrow", "duckdb", "numpy", "sqlalchemy", "psycopg2-binary",
+    "psycopg", "s3fs", "deltalake", "pyiceberg",
 ]  # fmt: skip
 
 
