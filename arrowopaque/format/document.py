@@ -27,8 +27,8 @@ _SHOWN = 60
 class Model(BaseModel):
     """A part of a document; unknown names in it are those of later releases."""
 
-    # What a client does not read or write is not made ready in its start.
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    # Made ready at once: pydantic before 2.14 lets threads that use a model first see it half made.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Document(Model):

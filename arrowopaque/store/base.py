@@ -283,8 +283,8 @@ def _satisfying(
     found = mask(block, where)
     if found is not None:
         keep &= found.to_numpy(zero_copy_only=False).astype(bool)
-    rows = block.select(list(names))
-    return Match(path, np.flatnonzero(keep) + start, rows if keep.all() else rows.filter(pa.array(keep)))
+    kept = block if keep.all() else block.filter(pa.array(keep))
+    return Match(path, np.flatnonzero(keep) + start, kept.select(list(names)))
 
 
 def load_base(volume: Volume, spec: TableSpec, name: str | None) -> Base:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from lsst.daf.butler import Butler, Config
 
 from arrowopaque import StoreRoot
 from arrowopaque.butler.ddl import from_lsst
 from tests.support import specs
+from tests.support.butlers import SEED
 from tests.support.specs import record
 
 CALLS = {
@@ -22,6 +25,10 @@ _MAINTENANCE = {
     f"arrowopaque.maintain.{name}" for name in ("compact", "flush", "recover", "vacuum", "verify")
 }
 _UNNEEDED = {"pandas", "duckdb"} | _MAINTENANCE
+_ROOTED = {
+    *("arrowopaque.root", "arrowopaque.butler.rooted", "arrowopaque.store.root", "arrowopaque.store.staging"),
+    *("arrowopaque.maintain.findings", "arrowopaque.maintain.publish"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +52,21 @@ def test_look_ups_load_neither_pandas_nor_duckdb_nor_maintenance(
         f"table = StoreRoot({uri!r}, writeable=False).table('records')\n"
         f"{CALLS[call].format(path=path, id=id)}\n"
         f"print(*sorted({_UNNEEDED} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_butler_loads_nothing_for_stores_without_a_registry(tmp_path: Path) -> None:
+    """To start one is what batch jobs do most often."""
+    Butler.makeRepo(tmp_path / "repo", config=Config(SEED))
+    # What the making of a store needs is not in the way of another process.
+    code = (
+        "import sys\nfrom lsst.daf.butler import Butler\n"
+        f"butler = Butler.from_config({str(tmp_path / 'repo')!r})\n"
+        "assert butler.collections.query('*') == []\n"
+        "assert 'arrowopaque.butler.registry' in sys.modules\n"
+        f"print(*sorted({_UNNEEDED | _ROOTED} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
