@@ -4,7 +4,7 @@ import arrowopaque
 
 project = "arrowopaque"
 author = "the arrowopaque developers"
-copyright = "the arrowopaque developers"
+copyright = "the arrowopaque developers"  # noqa: A001  the name is Sphinx's
 release = version = arrowopaque.__version__
 extensions = ["sphinx.ext.autodoc", "numpydoc"]
 nitpicky = False
