@@ -171,8 +171,7 @@ def create_store(db: Database, tables: StaticTables, options: Options) -> None:
     uri = resolve_root(db, root)
     if uri.startswith("memory:"):
         host.on_disposal(db, MemoryStore.discard, id)
-    volume = create_volume(open_store(uri), id=id, binding=_BINDING, options=options)
-    _publish_empty(volume)
+    _make(open_store(uri), id, options)
     rows = {"id": id, "root": root}
     db.insert(tables.store, *[{"name": name, "value": value} for name, value in rows.items()])
 
@@ -224,19 +223,19 @@ def _fill_in(db: Database, store: ObjectStore, id: str, options: Options | None)
     if not db.isWriteable():
         return unmarked_volume(store, id, options or Options())
     try:
-        volume = create_volume(store, id=id, binding=_BINDING, options=options or Options())
+        return _make(store, id, options or Options())
     except RootInUseError:
         # Another client was faster.
         return open_volume(store, id=id, binding=_BINDING, options=options)
-    _publish_empty(volume)
-    return volume
 
 
-def _publish_empty(volume: Volume) -> None:
-    # Only where a store is made: to open one needs none of that.
+def _make(store: ObjectStore, id: str, options: Options) -> Volume:
+    # To open a store needs none of that.
     from arrowopaque.maintain.publish import publish_empty
 
+    volume = create_volume(store, id=id, binding=_BINDING, options=options)
     publish_empty(volume)
+    return volume
 
 
 class Catalog:

@@ -233,12 +233,8 @@ class Contender(ABC):
         """
         raise UnsupportedError
 
-    def make_butler(self) -> None:
-        """Make sure that there is a repository of one dataset."""
-        raise UnsupportedError
-
-    def start_butler(self) -> str:
-        """Have a new process open that repository, and return where it says
-        that the dataset is.
+    def make_butler(self) -> Path:
+        """Return the folder of a Butler's repository of one dataset, made if
+        need be.
         """
         raise UnsupportedError

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from lsst.daf.butler.registry.databases.sqlite import SqliteDatabase
 from lsst.daf.butler.registry.interfaces import Database, FakeDatasetRef
 from lsst.daf.butler.registry.opaque import ByNameOpaqueTableStorageManager
 
-from benchmarks.butlers import find_dataset, make_repository
+from benchmarks.butlers import make_repository
 from benchmarks.contenders import Contender
 from benchmarks.rows import PythonRow, Rows
 
@@ -157,11 +158,8 @@ class InRegistry(Manager):
     def clone(self) -> Any:
         return self.manager.clone(self.db)
 
-    def make_butler(self) -> None:
-        make_repository(self.place, self.seed)
-
-    def start_butler(self) -> str:
-        return find_dataset(make_repository(self.place, self.seed))
+    def make_butler(self) -> Path:
+        return make_repository(self.place, self.seed)
 
     def _sql(self, statement: str) -> list[tuple[Any, ...]]:
         with self.db._engine.connect() as connection:

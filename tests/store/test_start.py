@@ -12,7 +12,7 @@ from lsst.daf.butler import Butler, Config
 from arrowopaque import StoreRoot
 from arrowopaque.butler.ddl import from_lsst
 from tests.support import specs
-from tests.support.butlers import SEED
+from tests.support.butlers import SEED, content, make_inputs
 from tests.support.specs import record
 
 CALLS = {
@@ -58,13 +58,16 @@ def test_look_ups_load_neither_pandas_nor_duckdb_nor_maintenance(
 
 
 def test_a_butler_loads_nothing_for_stores_without_a_registry(tmp_path: Path) -> None:
-    """To start one is what batch jobs do most often."""
-    Butler.makeRepo(tmp_path / "repo", config=Config(SEED))
-    # What the making of a store needs is not in the way of another process.
+    """To start one and find a dataset is what batch jobs do most often."""
+    repo = str(tmp_path / "repo")
+    Butler.makeRepo(repo, config=Config(SEED))
+    with Butler.from_config(repo, writeable=True) as butler:
+        kind = make_inputs(butler, "one")
+        butler.put(content(3, "one"), kind, instrument="Cam", detector=3, run="one")
     code = (
         "import sys\nfrom lsst.daf.butler import Butler\n"
-        f"butler = Butler.from_config({str(tmp_path / 'repo')!r})\n"
-        "assert butler.collections.query('*') == []\n"
+        f"butler = Butler.from_config({repo!r}, collections=['one'])\n"
+        "assert butler.getURI('thing', instrument='Cam', detector=3).exists()\n"
         "assert 'arrowopaque.butler.registry' in sys.modules\n"
         f"print(*sorted({_UNNEEDED | _ROOTED} & sys.modules.keys()))"
     )
