@@ -20,7 +20,7 @@ MAX_LINES = 400
 
 _LAYERS: list[dict[str, str]] = [
     {"": "errors clock options extras"},
-    {"format": "limits document bitmap thrift spec names where columns values keyfilter"},
+    {"format": "limits document bitmap thrift spec names where columns uuids values keyfilter"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
     {
         "store": "cache parallel footer pages sparse decoding keys parquet encoding deletes gather datafile "

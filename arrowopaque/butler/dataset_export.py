@@ -16,6 +16,7 @@ from lsst.daf.butler.datastores.fileDatastore import FileDatastore
 from arrowopaque.butler.host import opaque_manager
 from arrowopaque.errors import ConfigurationError
 from arrowopaque.format.spec import TableSpec
+from arrowopaque.format.uuids import uuid_of
 from arrowopaque.format.values import Values
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.calls import Call
@@ -134,7 +135,7 @@ class DatasetPages:
         records.
         """
         with self._root.transaction():
-            gone = [uuid.UUID(bytes=value) for value in sync.sweep().column("dataset_id").to_pylist()]
+            gone = [*map(uuid_of, sync.sweep().column("dataset_id").to_pylist())]
             for ids in _pages(gone):
                 for table in self.datastores:
                     self._settle(table, self._root.spec(table).arrow_schema.empty_table(), ids)

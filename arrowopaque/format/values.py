@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from arrowopaque.errors import ArrowOpaqueError
 from arrowopaque.format.columns import FEW, plain_array
 from arrowopaque.format.spec import BITS, STRINGS, Column, ColumnKind, TableSpec
+from arrowopaque.format.uuids import uuid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +187,7 @@ def _float_or_null(column: Column, value: Any) -> float | None:
 def from_stored(column: Column, codecs: Codecs = NO_CODECS) -> Callable[[Any], Any] | None:
     """Return what rebuilds a column's non-NULL values; `None`: nothing."""
     if column.kind is ColumnKind.UUID:
-        # Python makes one of an int in half the time that bytes take.
-        return lambda value: uuid.UUID(int=int.from_bytes(value))
+        return uuid_of
     codec = codecs.get(column.kind)
     return None if codec is None else codec.decode
 

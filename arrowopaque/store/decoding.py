@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Decoder", "Getter", "getter", "has_any_length", "plain", "text_bytes", "to_exact", "unpacked"]
+__all__ = [
+    "Decoder",
+    "Getter",
+    "getter",
+    "has_any_length",
+    "is_repetitive",
+    "plain",
+    "python_values",
+    "text_bytes",
+    "to_exact",
+    "unpacked",
+]
 
 from collections.abc import Callable, Sequence, Set
 from typing import Any
@@ -20,6 +31,13 @@ from arrowopaque.store.sparse import Parts, Sparse, cut
 
 _PIECE_BYTES = 2**30
 """Bytes to decode at once at most. Smaller pieces cost time."""
+
+_DISTINCT = 256
+"""Different values that a column which repeats them has at most."""
+
+_SAMPLE = 8_192
+_SHARED = 1_024
+"""Strings from which on those that repeat become the same object."""
 
 
 def has_any_length(kind: pa.DataType) -> bool:
@@ -46,6 +64,31 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 def unpacked(array: pa.Array) -> pa.Array:
     """Return a column without a dictionary."""
     return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+
+
+def is_repetitive(column: pa.ChunkedArray) -> bool:
+    """Return whether a column seems to have few values, each of them often."""
+    # Most that do not show it at once: of so many rows the limit is that of all.
+    return all(_seems_repetitive(column.slice(0, rows)) for rows in (4 * _DISTINCT, _SAMPLE))
+
+
+def _seems_repetitive(sample: pa.ChunkedArray) -> bool:
+    distinct: int = pc.count_distinct(sample).as_py()
+    return distinct <= min(_DISTINCT, max(1, len(sample) // 4))
+
+
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values as Python objects; strings that repeat are the
+    same object each time.
+    """
+    # A few are made sooner than looked at.
+    if len(column) < _SHARED or not pa.types.is_string(column.type) or not is_repetitive(column):
+        return column.to_pylist()  # type: ignore[no-any-return]  # pyarrow is untyped
+    encoded = plain(column).dictionary_encode()
+    # NULL has the place after the last.
+    values = np.array([*encoded.dictionary.to_pylist(), None], object)
+    places = np.asarray(_numbers(encoded.indices.fill_null(len(values) - 1)))
+    return values[places].tolist()  # type: ignore[no-any-return]  # of objects
 
 
 def _is_ascii(text: pa.Array) -> bool:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arrowopaque.errors import ConfigurationError
@@ -20,7 +19,7 @@ from arrowopaque.format import limits
 from arrowopaque.format.document import digest
 from arrowopaque.format.keyfilter import can_filter
 from arrowopaque.format.manifest import encode_leading
-from arrowopaque.store.decoding import has_any_length, text_bytes, to_exact
+from arrowopaque.store.decoding import has_any_length, is_repetitive, text_bytes, to_exact
 from arrowopaque.store.footer import (
     BOUNDS,
     DIGEST_BYTES,
@@ -35,8 +34,6 @@ from arrowopaque.store.footer import (
 )
 
 _COLUMNS = "arrowopaque.columns"
-_DICTIONARY_LIMIT = 256
-_SAMPLE = 8_192
 _FILTER_ROWS = 1_024
 """Rows below which keys are read as soon as a filter of them."""
 _FALSE_POSITIVES = 0.03
@@ -64,22 +61,12 @@ class Encoded:
     facts: dict[str, Any]
 
 
-def _is_repetitive(column: pa.ChunkedArray) -> bool:
-    # Most that are not show it at once: of so many rows the limit is that of all.
-    return all(_seems_repetitive(column.slice(0, rows)) for rows in (4 * _DICTIONARY_LIMIT, _SAMPLE))
-
-
-def _seems_repetitive(sample: pa.ChunkedArray) -> bool:
-    distinct: int = pc.count_distinct(sample).as_py()
-    return distinct <= min(_DICTIONARY_LIMIT, max(1, len(sample) // 4))
-
-
 def _encodings(table: pa.Table, leading: str) -> tuple[list[str], dict[str, str]]:
     dictionary: list[str] = []
     encodings: dict[str, str] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-            if _is_repetitive(column):
+            if is_repetitive(column):
                 dictionary.append(name)
             else:
                 # Where neighbours are not alike, zstd finds what values share in two thirds of the time, to

@@ -213,6 +213,8 @@ class _NumpyKeys(Keys):
         hit = np.flatnonzero(values[left] == asked)
         if self.prefix is not None:
             hit = hit[self._values[left[hit]] == sought.values[near][hit]]
+        if self._ascends:
+            return left[hit]
         return _expand(left[hit], values.searchsorted(asked[hit], "right") - left[hit])
 
     def start_of(self, value: Any) -> int:

@@ -5,12 +5,18 @@ from __future__ import annotations
 __all__ = ["Row", "to_few_rows", "to_rows"]
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
 import pyarrow as pa
 
 from arrowopaque.format.values import Values
+from arrowopaque.store.decoding import python_values
+
+_NEAR = 512
+"""Rows whose values are made together: few enough to be gone before Python
+searches what is new for garbage.
+"""
 
 
 class Row(Mapping[str, Any]):
@@ -42,6 +48,23 @@ class Row(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._columns
 
+    def keys(self) -> KeysView[str]:
+        """Return the columns' names."""
+        return self._columns.keys()
+
+    # A dict's own views are made sooner than those that ask a mapping for one value after another.
+
+    def values(self) -> ValuesView[Any]:
+        """Return the values, in the order of the columns."""
+        return self._as_dict().values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the names, each with its value."""
+        return self._as_dict().items()
+
+    def _as_dict(self) -> dict[str, Any]:
+        return dict(zip(self._columns, self._values, strict=True))
+
     def __hash__(self) -> int:
         return hash(tuple(self.values()))
 
@@ -53,22 +76,43 @@ class Row(Mapping[str, Any]):
         return Row, (positions, tuple(self.values()))
 
 
-class _Batch(dict[str, Sequence[Any]]):
-    """The columns of rows that were read together, as Python values: each is
-    made when a row is first asked for it.
+class _Stored(dict[int, Sequence[Any]]):
+    """The columns of a table, by position, as stored values: each is made when
+    it is first asked for.
     """
 
-    def __init__(self, values: Values, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table) -> None:
+        super().__init__()
+        self._table = table
+
+    def __missing__(self, at: int) -> Sequence[Any]:
+        # Two threads may both make it: they make the same.
+        column = self[at] = python_values(self._table.column(at))
+        return column
+
+
+class _Batch(dict[str, Sequence[Any]]):
+    """The columns of some rows of a table, by name, as Python values."""
+
+    def __init__(self, values: Values, stored: _Stored, start: int) -> None:
         super().__init__()
         self.positions = values.spec.positions
         self._values = values
-        self._table = table
+        self._stored = stored
+        self._start = start
+        self._whole: Mapping[str, Sequence[Any]] | None = None
 
     def __missing__(self, name: str) -> Sequence[Any]:
         at = self.positions[name]
-        # Two threads may both make it: they make the same.
-        column = self[name] = self._values.python_column(at, self._table.column(at).to_pylist())
+        stored = self._stored[at][self._start : self._start + _NEAR]
+        column = self[name] = self._values.python_column(at, stored)
         return column
+
+    def whole(self) -> Mapping[str, Sequence[Any]]:
+        """Return all columns, in the table's order."""
+        if self._whole is None:
+            self._whole = {name: self[name] for name in self.positions}
+        return self._whole
 
 
 class _BatchRow(Row):
@@ -92,6 +136,13 @@ class _BatchRow(Row):
     def __contains__(self, name: object) -> bool:
         return name in self._batch.positions
 
+    def keys(self) -> KeysView[str]:
+        return self._batch.positions.keys()
+
+    def _as_dict(self) -> dict[str, Any]:
+        at = self._at
+        return {name: column[at] for name, column in self._batch.whole().items()}
+
 
 def to_few_rows(values: Values, rows: Iterable[Sequence[Any]]) -> list[Row]:
     """Return stored rows that have all columns of their spec."""
@@ -101,4 +152,12 @@ def to_few_rows(values: Values, rows: Iterable[Sequence[Any]]) -> list[Row]:
 
 def to_rows(values: Values, table: pa.Table) -> Iterator[Row]:
     """Yield the rows of a table that has all columns of its spec."""
-    return map(_BatchRow, itertools.repeat(_Batch(values, table)), range(table.num_rows))
+    stored, rows = _Stored(table), table.num_rows
+    return itertools.chain.from_iterable(
+        map(
+            _BatchRow,
+            itertools.repeat(_Batch(values, stored, start)),
+            range(min(_NEAR, rows - start)),
+        )
+        for start in range(0, rows, _NEAR)
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Synced", "TableSync"]
 
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrowopaque.format.spec import ColumnKind
+from arrowopaque.format.uuids import uuid_of
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.records import Records
 
@@ -91,7 +91,7 @@ class TableSync:
         found: list[Any] = column.unique().to_pylist()
         if self.root.spec(self.name).by_name[name].kind is ColumnKind.UUID:
             # Those are looked up together.
-            return [uuid.UUID(bytes=value) for value in found]
+            return [*map(uuid_of, found)]
         return found
 
     def _plain(self, rows: pa.Table) -> pa.Table:

@@ -161,7 +161,13 @@ class Contender(ABC):
         raise UnsupportedError
 
     def scan_rows(self) -> int:
-        """Look at every row as Python values; return how many there are."""
+        """Look at one value of every row; return how many rows there are."""
+        raise UnsupportedError
+
+    def scan_dicts(self) -> int:
+        """Make every row a dict of Python values, and drop it; return how many
+        values there were.
+        """
         raise UnsupportedError
 
     def scan_arrow(self) -> int:

@@ -217,6 +217,14 @@ def _scan_rows(contender: Contender, case: Case) -> float:
     return case.watch.each
 
 
+@EVERYDAY.add("every row as a dict", "s")
+def _scan_dicts(contender: Contender, case: Case) -> float:
+    with case.watch():
+        count = contender.scan_dicts()
+    expect(count, case.rows * len(case.some(1).table.column_names))
+    return case.watch.each
+
+
 @EVERYDAY.add("whole table as Arrow", "s")
 def _scan_arrow(contender: Contender, case: Case) -> float:
     with case.watch():

@@ -82,6 +82,9 @@ class Manager(Contender):
     def scan_rows(self) -> int:
         return sum(1 for row in self.table.fetch() if row["file_size"] >= 0)
 
+    def scan_dicts(self) -> int:
+        return sum(len(dict(row)) for row in self.table.fetch())
+
     def replace(self, rows: Sequence[PythonRow]) -> None:
         self.table.replace(*rows)
 

@@ -100,6 +100,9 @@ class DeltaTableFormat(_Files):
     def scan_arrow(self) -> int:
         return int(self._dataset().to_table().num_rows)
 
+    def scan_dicts(self) -> int:
+        return sum(batch.num_columns * len(batch.to_pylist()) for batch in self._dataset().to_batches())
+
     def group(self) -> dict[str, int]:
         found = self._dataset().to_table(columns=["storage_class"]).group_by("storage_class")
         return {row["storage_class"]: row["storage_class_count"] for row in
@@ -162,6 +165,10 @@ class IcebergTableFormat(_Files):
     def scan_arrow(self) -> int:
         return int(self._table().scan().to_arrow().num_rows)
 
+    def scan_dicts(self) -> int:
+        reader = self._table().scan().to_arrow_batch_reader()
+        return sum(batch.num_columns * len(batch.to_pylist()) for batch in reader)
+
     def group(self) -> dict[str, int]:
         found = self._table().scan(selected_fields=("storage_class",)).to_arrow().group_by("storage_class")
         return {row["storage_class"]: row["storage_class_count"] for row in
@@ -175,6 +182,13 @@ class _Native(Contender):
 
     def close(self) -> None:
         self._connection.close()
+
+    def scan_rows(self) -> int:
+        return len(self._ask(f"SELECT * FROM {_NAME}"))
+
+    def scan_dicts(self) -> int:
+        names = _COLUMNS.split(", ")
+        return sum(len(dict(zip(names, row, strict=True))) for row in self._ask(f"SELECT * FROM {_NAME}"))
 
     def _ask(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         found: list[Any] = self._connection.execute(statement, parameters).fetchall()
@@ -230,9 +244,6 @@ class _Duck(_Native):
 
     def scan_arrow(self) -> int:
         return int(self._connection.sql(f"SELECT * FROM {_NAME}").to_arrow_table().num_rows)
-
-    def scan_rows(self) -> int:
-        return len(self._ask(f"SELECT * FROM {_NAME}"))
 
 
 class DuckDb(_Duck):
@@ -349,9 +360,6 @@ class Sqlite(_Native):
             low = path[:-1]
             return self._ask(f"SELECT * FROM {_NAME} WHERE path >= ? AND path < ?", [low, low + "\U0010ffff"])
         return super().fetch_path(path)
-
-    def scan_rows(self) -> int:
-        return len(self._ask(f"SELECT * FROM {_NAME}"))
 
     def delete(self, ids: Sequence[uuid.UUID]) -> None:
         with self._connection:

@@ -121,7 +121,8 @@ def _against_up(workload: str, words: str, factor: float, postgres: float | None
     yield Target(workload, words, _up(other, workload), ("ours-postgres",))
 
 
-_PYTHON, _ARROW, _ROWS = "insert many Python rows", "insert many Arrow rows", "look at every row"
+_PYTHON, _ARROW = "insert many Python rows", "insert many Arrow rows"
+_ROWS, _DICTS = "look at every row", "every row as a dict"
 _INSIDE, _AUTO = "insert one row in a transaction", "insert one row, autocommit"
 _SESSION, _COLD = "fetch one row, warm, in a session", "fetch one row, cold, new process"
 _GROUP, _DELETE = "GROUP BY storage_class", "delete 50000"
@@ -137,6 +138,7 @@ TARGETS = [
     Target(_COLD, "at most 2 GETs", _fixed(2), _S3, _gets(_COLD)),
     Target(_FETCH, "at most 0.1 s where SQL takes 1.4 s", _scaled(0.1, 1.44, 1.39)(_FETCH)),
     *_against_up(_ROWS, "at most a quarter of SQL", 0.25),
+    *_against_up(_DICTS, "at most a quarter of SQL", 0.25),
     Target("whole table as Arrow", "at most 1/40 of SQL's rows", _up(1 / 40, _ROWS), _LOCAL),
     Target(_GROUP, "at most DuckLake's", _ducklake(_GROUP)),
     *_against_up("path equality", "at most 1x SQL", 1.0),
