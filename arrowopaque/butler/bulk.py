@@ -17,6 +17,7 @@ from arrowopaque.butler.delta import RegistryTable
 from arrowopaque.butler.host import Cursor
 from arrowopaque.butler.violations import refused_columns
 from arrowopaque.butler.writes import clash_error, delete_delta
+from arrowopaque.format.columns import python_list
 from arrowopaque.format.where import In, Where, array_of
 from arrowopaque.store.apply import Stage, compose, partitions_of
 from arrowopaque.store.base import Base
@@ -77,7 +78,7 @@ def _delta_size(table: RegistryTable, cursor: Cursor) -> int:
 def _write(table: RegistryTable, cursor: Cursor, rows: pa.Table, mode: Mode) -> None:
     where: Where = []
     if _delta_size(table, cursor) > _READ_ALL:
-        where = [In(table.spec.primary_key[0], tuple(rows.column(table.spec.primary_key[0]).to_pylist()))]
+        where = [In(table.spec.primary_key[0], tuple(python_list(rows.column(table.spec.primary_key[0]))))]
     delta, gone, manifest = table.read_state(cursor, where)
     base = table.base(manifest)
     plan, staged = plan_and_stage(base, table.name, rows, mode, delta, gone)

@@ -15,6 +15,7 @@ from lsst.daf.butler.datastores.fileDatastore import FileDatastore
 
 from arrowopaque.butler.host import opaque_manager
 from arrowopaque.errors import ConfigurationError
+from arrowopaque.format.columns import python_list
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.format.uuids import uuid_of
 from arrowopaque.format.values import Values
@@ -135,7 +136,7 @@ class DatasetPages:
         records.
         """
         with self._root.transaction():
-            gone = [*map(uuid_of, sync.sweep().column("dataset_id").to_pylist())]
+            gone = [*map(uuid_of, python_list(sync.sweep().column("dataset_id")))]
             for ids in _pages(gone):
                 for table in self.datastores:
                     self._settle(table, self._root.spec(table).arrow_schema.empty_table(), ids)

@@ -16,6 +16,7 @@ from lsst.daf.butler.registry.interfaces import FakeDatasetRef
 from arrowopaque.butler.bridge import ArrowDatastoreRegistryBridge
 from arrowopaque.butler.datastores import Leaf, leaves
 from arrowopaque.butler.storage import ArrowOpaqueTableStorage
+from arrowopaque.format.columns import python_list
 
 
 def export_datastore_records_table(butler: Butler, datasets: Collection[DatasetId]) -> DatastoreRecordTable:
@@ -101,7 +102,7 @@ def _import(leaf: Leaf, table: DatastoreRecordTable) -> None:
         rows = rows.set_column(at, name, pc.fill_null(_plain(rows.column(name)), absent))
     # A disassembled dataset has several records and one location.
     ids = pc.unique(pa.chunked_array([chunk.storage for chunk in rows.column("dataset_id").chunks]))
-    hexes = [id.hex() for id in ids.to_pylist()]
+    hexes = [id.hex() for id in python_list(ids)]
     if isinstance(leaf.bridge, ArrowDatastoreRegistryBridge):
         leaf.bridge.locate(hexes)
     else:

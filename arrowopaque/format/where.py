@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arrowopaque.format.columns import python_list
+
 
 class Many(Sequence[Any]):
     """So many values that each would be too dear as an object.
@@ -31,7 +33,7 @@ class Many(Sequence[Any]):
         return self.array[at].as_py()
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.array.to_pylist())
+        return iter(python_list(self.array))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from arrowopaque.format.columns import python_list
 from arrowopaque.format.where import In
 from arrowopaque.store.base import Base
 from arrowopaque.store.matches import Match, rows_of
@@ -71,7 +72,7 @@ class Call:
     def columns(self) -> Sequence[Sequence[Any]]:
         """The values of each name."""
         if self._columns is None and self._given:
-            self._columns = [values.to_pylist() if _is_arrow(values) else values for values in self._given]
+            self._columns = [python_list(values) if _is_arrow(values) else values for values in self._given]
         elif self._columns is None:
             self._columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * len(self.names)
         return self._columns

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from arrowopaque.errors import CorruptStoreError
 from arrowopaque.format import limits
+from arrowopaque.format.columns import python_list
 from arrowopaque.store.footer import Footer, chunk_digest
 from arrowopaque.store.pages import check_pages
 from arrowopaque.store.sparse import Parts, Sparse, cut
@@ -83,7 +84,7 @@ def python_values(column: pa.ChunkedArray) -> list[Any]:
     """
     # A few are made sooner than looked at.
     if len(column) < _SHARED or not pa.types.is_string(column.type) or not is_repetitive(column):
-        return column.to_pylist()  # type: ignore[no-any-return]  # pyarrow is untyped
+        return python_list(column)
     encoded = plain(column).dictionary_encode()
     # NULL has the place after the last.
     values = np.array([*encoded.dictionary.to_pylist(), None], object)

@@ -57,9 +57,8 @@ def _objects(values: list[Any]) -> npt.NDArray[Any]:
 def listed(values: npt.NDArray[Any]) -> list[Any]:
     """Return `comparable` values in stored form."""
     if values.dtype.kind == "S":
-        # NumPy would drop their trailing zero bytes.
-        width, data = values.dtype.itemsize, values.tobytes()
-        return [data[at : at + width] for at in range(0, len(data), width)]
+        # As "S" they would lose zeros at the end.
+        values = values.view(f"V{values.dtype.itemsize}")
     found: list[Any] = values.tolist()
     return found
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arrowopaque.format.columns import python_list
 from arrowopaque.store.deletes import Positions
 
 Hits = dict[str, Positions]
@@ -46,7 +47,7 @@ def same_rows(found: pa.Table, wanted: pa.Table) -> npt.NDArray[np.bool_]:
 
 def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     """Yield a table's rows as tuples of stored values."""
-    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return zip(*map(python_list, table.columns), strict=True)
 
 
 def live_only(matches: Iterator[Match], gone: pa.Table | None, key: Sequence[str]) -> Iterator[Match]:

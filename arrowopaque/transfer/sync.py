@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arrowopaque.format.columns import python_list
 from arrowopaque.format.spec import ColumnKind
 from arrowopaque.format.uuids import uuid_of
 from arrowopaque.root import StoreRoot
@@ -88,7 +89,7 @@ class TableSync:
         return rows.filter(pc.invert(unchanged))
 
     def _values(self, column: pa.ChunkedArray, name: str) -> list[Any]:
-        found: list[Any] = column.unique().to_pylist()
+        found = python_list(column.unique())
         if self.root.spec(self.name).by_name[name].kind is ColumnKind.UUID:
             # Those are looked up together.
             return [*map(uuid_of, found)]

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from arrowopaque.format.columns import python_list
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.format.values import RejectedValueError, Values
 
@@ -109,3 +110,19 @@ def test_row_with_other_columns_among_many_is_named(change: Any) -> None:
         _stored(rows)
     assert "'small'" in str(caught.value)
     assert dict(rows[COUNT - 2]) == before
+
+
+@pytest.mark.parametrize("width", [1, 16, 20])
+def test_bytes_of_one_width_come_back_whole(width: int) -> None:
+    made = [bytes([i % 256]).rjust(width, b"\0") if i % 2 else bytes(width) for i in range(COUNT)]
+    whole = pa.array(made, pa.binary(width))
+    assert python_list(whole) == made
+    assert python_list(whole[7:9]) == made[7:9]
+    assert python_list(pa.chunked_array([whole[5:], whole[:0], whole[:5]])) == [*made[5:], *made[:5]]
+    assert python_list(whole[:0]) == []
+
+
+def test_a_column_with_null_comes_back_whole() -> None:
+    made = [None, bytes(16), b"0123456789abcdef"]
+    assert python_list(pa.array(made, pa.binary(16))) == made
+    assert python_list(pa.array(["a", None, "é"])) == ["a", None, "é"]
