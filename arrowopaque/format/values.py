@@ -389,9 +389,8 @@ class Values:
             for value, decode in zip(row, self._decoders, strict=True)
         ]
 
-    def python_column(self, position: int, values: Sequence[Any]) -> Sequence[Any]:
-        """Return stored values of one column as Python values."""
-        decode = self._decoders[position]
-        if decode is None:
-            return values
-        return [None if value is None else decode(value) for value in values]
+    def decoder(self, position: int) -> Callable[[Any], Any] | None:
+        """Return what makes a column's non-NULL stored values Python's;
+        `None`: they are.
+        """
+        return self._decoders[position]

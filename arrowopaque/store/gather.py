@@ -36,7 +36,7 @@ def gathered(
     getters
         Returns what returns single values of each piece, for each column.
     """
-    if sum(map(len, places)) > _SCATTERED * len(places):
+    if columns and sum(map(len, places)) > _SCATTERED * len(places):
         starts = itertools.accumulate(map(len, columns[0][:-1]), initial=0)
         joined = np.concatenate([near + start for near, start in zip(places, starts, strict=True)])
         return run_all([partial(_taken, pieces, places, joined) for pieces in columns], len(joined))

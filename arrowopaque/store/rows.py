@@ -83,11 +83,11 @@ class _Stored(dict[int, Sequence[Any]]):
 
     def __init__(self, table: pa.Table) -> None:
         super().__init__()
-        self._table = table
+        self.table = table
 
     def __missing__(self, at: int) -> Sequence[Any]:
         # Two threads may both make it: they make the same.
-        column = self[at] = python_values(self._table.column(at))
+        column = self[at] = python_values(self.table.column(at))
         return column
 
 
@@ -104,8 +104,14 @@ class _Batch(dict[str, Sequence[Any]]):
 
     def __missing__(self, name: str) -> Sequence[Any]:
         at = self.positions[name]
-        stored = self._stored[at][self._start : self._start + _NEAR]
-        column = self[name] = self._values.python_column(at, stored)
+        decode = self._values.decoder(at)
+        if decode is None:
+            column = self._stored[at][self._start : self._start + _NEAR]
+        else:
+            # Not of all rows at once: what they are made of would stay as long as one of the rows.
+            stored = python_values(self._stored.table.column(at).slice(self._start, _NEAR))
+            column = [None if value is None else decode(value) for value in stored]
+        self[name] = column
         return column
 
     def whole(self) -> Mapping[str, Sequence[Any]]:
