@@ -180,7 +180,7 @@ class SortedFile:
             return True
         found = self._cache.get((self.entry.path, "filter", group))
         if found is None and ask:
-            found = self.object.filters([group], self.leading).get(group)
+            found = self.object.filter(group, self.leading)
         return found is None or found.may_hold(probe_of(value, self._kind))
 
     def _groups_that_may_hold(self, groups: list[int], wanted: npt.NDArray[Any]) -> list[int]:

@@ -39,6 +39,11 @@ from arrowopaque.store.sparse import Parts, cut
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
 
+_FILTERS, _FILTERS_AFAR = 16, 64
+"""Filters to read at once, where a request takes little and where it takes
+long: of full row groups one has 8 KiB.
+"""
+
 ARRAY_BYTES = 200
 """Bytes of memory for each decoded column of a row group, besides its content."""
 
@@ -295,6 +300,16 @@ class ParquetObject:
         return list(
             zip([start for start, _ in runs], self._store.get_ranges(self.entry.path, runs), strict=True)
         )
+
+    def filter(self, group: int, column: str) -> KeyFilter | None:
+        """Return the filter of one row group; see `filters`.
+
+        Those around it come by the same request: keys that are new are asked
+        about one after another, and most of them are random.
+        """
+        count = _FILTERS if self._store.workers == 1 else _FILTERS_AFAR
+        start = group - group % count
+        return self.filters(range(start, min(start + count, self.groups)), column).get(group)
 
     def filters(self, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
         """Return the filters of row groups, cached; nothing if the file has

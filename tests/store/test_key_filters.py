@@ -179,6 +179,25 @@ def test_new_keys_touch_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert loaded == []
 
 
+def test_filters_that_are_near_come_by_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(ColumnKind.UUID)
+    root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2, row_group_rows=50))
+    root.register("t", spec)
+    root.table("t").insert_arrow(rows_of(spec, range(COUNT)))
+    root = StoreRoot(str(tmp_path / "root"))
+    base, asked = root.seen("t").snapshot().base, []
+    real = ParquetObject._load_filters
+
+    def load_filters(self: ParquetObject, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
+        asked.append(list(groups))
+        return real(self, groups, column)
+
+    monkeypatch.setattr(ParquetObject, "_load_filters", load_filters)
+    for n in range(10_000, 10_400):
+        assert base.existing([(KINDS[ColumnKind.UUID](n),)]) == set()
+    assert sorted(asked) == [[*range(16)], [*range(16, 32)], [*range(32, 40)]]
+
+
 def test_many_new_keys_touch_few_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_root(tmp_path / "root", ColumnKind.UUID, cache_bytes=0)
     read: list[int] = []
