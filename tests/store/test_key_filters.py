@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -179,13 +180,17 @@ def test_new_keys_touch_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert loaded == []
 
 
-def test_filters_that_are_near_come_by_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("workers", "starts"), [(1, [0, 16, 32, 40]), (8, [0, 40])], ids=["near", "afar"])
+def test_filters_that_lie_together_come_by_one_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, starts: list[int]
+) -> None:
     spec = spec_of(ColumnKind.UUID)
     root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2, row_group_rows=50))
     root.register("t", spec)
     root.table("t").insert_arrow(rows_of(spec, range(COUNT)))
     root = StoreRoot(str(tmp_path / "root"))
     base, asked = root.seen("t").snapshot().base, []
+    monkeypatch.setattr(type(base.volume.store), "workers", workers)
     real = ParquetObject._load_filters
 
     def load_filters(self: ParquetObject, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
@@ -195,7 +200,7 @@ def test_filters_that_are_near_come_by_one_request(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(ParquetObject, "_load_filters", load_filters)
     for n in range(10_000, 10_400):
         assert base.existing([(KINDS[ColumnKind.UUID](n),)]) == set()
-    assert sorted(asked) == [[*range(16)], [*range(16, 32)], [*range(32, 40)]]
+    assert sorted(asked) == [[*range(*ends)] for ends in itertools.pairwise(starts)]
 
 
 def test_many_new_keys_touch_few_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
