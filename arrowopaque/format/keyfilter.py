@@ -5,10 +5,11 @@ Format and algorithm are those of ``BloomFilter.md`` in apache/parquet-format.
 
 from __future__ import annotations
 
-__all__ = ["KeyFilter", "Probe", "can_filter", "hashes_of", "probe_of"]
+__all__ = ["KeyFilter", "can_filter", "hash_of", "hashes_of"]
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +22,12 @@ _SALTS = (
     0x47B6137B, 0x44974D91, 0x8824AD5B, 0xA2B7289D, 0x705495C7, 0x2DF1424B, 0x9EFC4947, 0x5C6BFB31,
 )  # fmt: skip
 _SALT_ARRAY = np.array(_SALTS, np.uint32)
+_WORD_SALTS = [(4 * word, salt) for word, salt in enumerate(_SALTS)]
+"""Where each word of a block begins, and its salt."""
 _WORD = 0xFFFFFFFF
 _BLOCK_BYTES = 32
 _KNOWN: dict[int, Any] = {1: {}}
 """The one algorithm, hash and compression that there is: each is a union."""
-
-
-class Probe(NamedTuple):
-    """What is asked of filters about one value."""
-
-    block: int
-    """Upper half of its hash: chooses a block."""
-    mask: int
-    """The bits that it sets in that block."""
 
 
 def can_filter(kind: pa.DataType) -> bool:
@@ -56,18 +50,28 @@ def _plain(value: Any, kind: pa.DataType) -> bytes:
     return int(value).to_bytes(8 if kind.bit_width > 32 else 4, "little", signed=True)
 
 
-def probe_of(value: Any, kind: pa.DataType) -> Probe:
-    """Return what to ask about a value in stored form."""
-    found = xxhash.xxh64_intdigest(_plain(value, kind))
-    low, mask = found & _WORD, 0
-    for word, salt in enumerate(_SALTS):
-        mask |= 1 << (32 * word + ((low * salt & _WORD) >> 27))
-    return Probe(found >> 32, mask)
+def hash_of(value: Any, kind: pa.DataType) -> int:
+    """Return the hash of a value in stored form."""
+    return xxhash.xxh64_intdigest(_plain(value, kind))
 
 
 def hashes_of(values: Iterable[Any], kind: pa.DataType) -> npt.NDArray[np.uint64]:
     """Return the hashes of values in stored form."""
-    return np.array([xxhash.xxh64_intdigest(_plain(value, kind)) for value in values], np.uint64)
+    return np.array([hash_of(value, kind) for value in values], np.uint64)
+
+
+@lru_cache(16)
+def _stated_bytes(header: bytes) -> Any:
+    """Return how many bytes of blocks a header says that there are.
+
+    Those of a file's filters differ in nothing, or in this. Every header that
+    there is has fewer bytes than a block.
+    """
+    reader = Reader(header)
+    fields = reader.struct(0)
+    if reader.at != len(header) or any(fields.get(field) != _KNOWN for field in (2, 3, 4)):
+        raise ValueError(f"a key filter whose header is {fields}"[:200])
+    return fields.get(1)
 
 
 class KeyFilter:
@@ -87,25 +91,27 @@ class KeyFilter:
     __slots__ = ("_blocks", "_data")
 
     def __init__(self, data: bytes) -> None:
-        header = Reader(data)
-        fields = header.struct(0)
-        self._data = data[header.at :]
-        if any(fields.get(field) != _KNOWN for field in (2, 3, 4)) or fields.get(1) != len(self._data):
-            raise ValueError(f"a key filter of {len(self._data)} bytes whose header is {fields}"[:200])
-        self._blocks, rest = divmod(len(self._data), _BLOCK_BYTES)
-        if rest or not self._blocks:
-            raise ValueError(f"a key filter of {len(self._data)} bytes, which are no blocks")
+        self._blocks, length = divmod(len(data), _BLOCK_BYTES)
+        stated = _stated_bytes(data[:length])
+        self._data = data[length:]
+        if stated != len(self._data) or not self._blocks:
+            raise ValueError(f"a key filter of {len(self._data)} bytes whose header states {stated}")
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
         return len(self._data)
 
-    def may_hold(self, probe: Probe) -> bool:
-        """Return whether the row group may have the value."""
-        at = (probe.block * self._blocks >> 32) * _BLOCK_BYTES
-        block = int.from_bytes(self._data[at : at + _BLOCK_BYTES], "little")
-        return block & probe.mask == probe.mask
+    def may_hold(self, hash: int) -> bool:
+        """Return whether the row group may have the value of a hash."""
+        at, low = ((hash >> 32) * self._blocks >> 32) * _BLOCK_BYTES, hash & _WORD
+        data = self._data
+        # Of a value that is not there the first or second bit tells, most often.
+        for word, salt in _WORD_SALTS:
+            bit = (low * salt & _WORD) >> 27
+            if not data[at + word + (bit >> 3)] >> (bit & 7) & 1:
+                return False
+        return True
 
     def may_hold_each(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Return which of some values the row group may have."""

@@ -75,7 +75,7 @@ CHUNK_BYTES = 2**29
 they are decoded. 8 192 regions take 16 MB."""
 
 FILTER_BYTES = 2**22
-"""The filter of a row group's keys has 8 kB by default, a byte a row or two."""
+"""The filter of a row group's keys has 16 kB by default, two bytes a row."""
 
 _CONTAINER_ROWS = 2**16
 _CONTAINER_BYTES = 2**13 + 16

@@ -59,7 +59,8 @@ def _sources(base: Base, columns: tuple[str, ...]) -> list[_Sorted]:
             if not index.rows:
                 continue
             file = base.open(index)
-        sources.append(_Sorted(number, data, file, file.starts()))
+        bounds = file.bounds()
+        sources.append(_Sorted(number, data, file, bounds.least if bounds else []))
     return sources
 
 

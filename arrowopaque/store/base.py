@@ -187,7 +187,9 @@ class Base:
             return {row for match in found for row in rows_of(match.rows)}
         rows: set[Key] = set()
         for value in {given[0] for given in keys} - {None}:
-            rows.update(self.rows_with(key, value, key))
+            for file in map(self.open, self._files_with(value)):
+                if not file.lacks(value):
+                    rows.update(file.rows_with(value, key))
         return rows.intersection(keys)
 
     def _files_with(self, value: Any) -> list[DataFile]:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ["BLOCK_GROUPS", "NONE", "Bounds", "SortedFile"]
+__all__ = ["BLOCK_GROUPS", "NONE", "SortedFile"]
 
 import sys
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from arrowopaque.errors import CorruptStoreError
-from arrowopaque.format.keyfilter import can_filter, hashes_of, probe_of
+from arrowopaque.format.keyfilter import can_filter, hash_of, hashes_of
 from arrowopaque.format.manifest import DataFile, Deletes, IndexFile
 from arrowopaque.format.spec import TableSpec
 from arrowopaque.store.cache import OBJECT_BYTES, Cache, bytes_of
 from arrowopaque.store.decoding import plain, unpacked
-from arrowopaque.store.deletes import Positions, read_deletes
+from arrowopaque.store.deletes import Positions, holds, read_deletes
 from arrowopaque.store.gather import gathered
-from arrowopaque.store.keys import Keys, Sought, comparable, keys_of, listed, promising
+from arrowopaque.store.keys import Bounds, Keys, Sought, comparable, keys_of, listed, promising
 from arrowopaque.store.parallel import CORES, Result, ahead
 from arrowopaque.store.parquet import PIECE_GROUPS, ParquetObject, stored_schema
 from arrowopaque.store.volume import Volume
@@ -36,17 +36,6 @@ _DENSE = 8
 """Values sought for each row group from which most are taken to hold one."""
 
 NONE: Positions = np.empty(0, np.int64)
-
-
-class Bounds(NamedTuple):
-    """Ends of each row group's leading column: for many values at once, and
-    for one.
-    """
-
-    first: npt.NDArray[Any]
-    last: npt.NDArray[Any]
-    least: list[Any]
-    greatest: list[Any]
 
 
 class SortedFile:
@@ -104,13 +93,6 @@ class SortedFile:
 
         found = self._cache.load((self.entry.path, "bounds"), make)
         return None if isinstance(found, str) else found
-
-    def starts(self) -> list[Any]:
-        """Return the first value of each row group's leading column, as far
-        as known without reading them.
-        """
-        known = self.object.bounds(self._kind)
-        return [] if known is None else known[0].to_pylist()
 
     def _keys(self, groups: Sequence[int], along: Sequence[str] = ()) -> Iterator[tuple[int, Keys]]:
         """Yield the sorted leading column of row groups, checked and cached;
@@ -181,7 +163,20 @@ class SortedFile:
         found = self._cache.get((self.entry.path, "filter", group))
         if found is None and ask:
             found = self.object.filter(group, self.leading)
-        return found is None or found.may_hold(probe_of(value, self._kind))
+        return found is None or found.may_hold(hash_of(value, self._kind))
+
+    def lacks(self, value: Any) -> bool:
+        """Return whether the filters at hand tell that no row has a value: they
+        do of nearly every new key, in a fifth of the time that `find` takes.
+        """
+        bounds = self._cache.get((self.entry.path, "bounds"))
+        if not isinstance(bounds, Bounds):
+            return False
+        for group in bounds.around(value):
+            known = self._cache.get((self.entry.path, "filter", group))
+            if known is None or known.may_hold(hash_of(value, self._kind)):
+                return False
+        return True
 
     def _groups_that_may_hold(self, groups: list[int], wanted: npt.NDArray[Any]) -> list[int]:
         """Return those row groups whose filters do not tell that they have
@@ -243,7 +238,7 @@ class SortedFile:
         if bounds is None:
             groups = range(self.object.groups)
         else:
-            groups = range(bisect_left(bounds.greatest, value), bisect_right(bounds.least, value))
+            groups = bounds.around(value)
         found = []
         for group in groups:
             keys = self.object.keys(group)
@@ -257,7 +252,7 @@ class SortedFile:
         if not found or not len(deleted):
             return found
         offsets = self.object.offsets
-        return [(group, at) for group, at in found if not _holds(deleted, offsets[group] + at)]
+        return [(group, at) for group, at in found if not holds(deleted, offsets[group] + at)]
 
     def rows_with(
         self, value: Any, names: tuple[str, ...], along: Sequence[str] = ()
@@ -283,7 +278,7 @@ class SortedFile:
 
     def row_at(self, position: int, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Yield the row at a position unless it is deleted."""
-        if not _holds(self.deleted(), position):
+        if not holds(self.deleted(), position):
             group = bisect_right(self.object.offsets, position) - 1
             yield self.row(group, position - self.object.offsets[group], names)
 
@@ -392,8 +387,3 @@ class SortedFile:
         if not len(deleted) or not len(positions):
             return positions
         return positions[~np.isin(positions, deleted, assume_unique=True)]
-
-
-def _holds(positions: Positions, position: int) -> bool:
-    at = int(positions.searchsorted(position))
-    return at < len(positions) and int(positions[at]) == position

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Positions", "encode_deletes", "read_deletes"]
+__all__ = ["Positions", "encode_deletes", "holds", "read_deletes"]
 
 from typing import Any
 
@@ -48,3 +48,9 @@ def encode_deletes(positions: BitMap) -> tuple[bytes, dict[str, Any]]:
     positions.run_optimize()
     data = positions.serialize()
     return data, {"bytes": len(data), "digest": digest(data), "count": len(positions)}
+
+
+def holds(positions: Positions, position: int) -> bool:
+    """Return whether a position is among some."""
+    at = int(positions.searchsorted(position))
+    return at < len(positions) and int(positions[at]) == position

@@ -1,14 +1,14 @@
-"""The sorted column of one row group, searched as its type is searched best."""
+"""The sorted column of row groups, searched as its type is searched best."""
 
 from __future__ import annotations
 
-__all__ = ["Keys", "Sought", "comparable", "first_word", "keys_of", "listed", "promising"]
+__all__ = ["Bounds", "Keys", "Sought", "comparable", "first_word", "keys_of", "listed", "promising"]
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,21 @@ class Sought:
         """Return which of them are from ``first`` to ``last``."""
         start, stop = self.values.searchsorted(first, "left"), self.values.searchsorted(last, "right")
         return slice(int(start), int(stop))
+
+
+class Bounds(NamedTuple):
+    """Ends of each row group's leading column: for many values at once, and
+    for one.
+    """
+
+    first: npt.NDArray[Any]
+    last: npt.NDArray[Any]
+    least: list[Any]
+    greatest: list[Any]
+
+    def around(self, value: Any) -> range:
+        """Return the row groups between whose ends a value lies."""
+        return range(bisect_left(self.greatest, value), bisect_right(self.least, value))
 
 
 class Keys(ABC):

@@ -39,9 +39,9 @@ from arrowopaque.store.sparse import Parts, cut
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
 
-_FILTERS, _FILTERS_AFAR = 16, 64
+_FILTERS, _FILTERS_AFAR = 8, 32
 """Filters to read at once, where a request takes little and where it takes
-long: of full row groups one has 8 KiB.
+long: of full row groups one has 16 KiB.
 """
 
 ARRAY_BYTES = 200
