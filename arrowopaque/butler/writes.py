@@ -144,7 +144,7 @@ def _insert_first(table: RegistryTable, sql: Postgres, cursor: Cursor, call: Cal
 def _refuse_clashing(
     table: RegistryTable, cursor: Cursor, call: Call, keys: Sequence[Key], base: Base
 ) -> None:
-    existing = existing_keys(base, keys, {})
+    existing = base.existing(keys)
     if existing:
         # C cannot have changed since: what tombstones there are now is true of it.
         gone, _ = table.lock_state(cursor, leading_term(table.spec, keys))

@@ -65,13 +65,15 @@ class Cache:
 
     def get(self, key: Hashable) -> Any | None:
         """Return a value, or `None`."""
+        # A small write asks twice, which is a tenth of its time.
         with self._lock:
-            for segment in (self._large, self._small):
-                entry = segment.entries.get(key)
-                if entry is not None:
-                    segment.entries.move_to_end(key)
-                    return entry[0]
-            return None
+            entries = self._small.entries
+            if key not in entries:
+                entries = self._large.entries
+                if key not in entries:
+                    return None
+            entries.move_to_end(key)
+            return entries[key][0]
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
         """Keep a value of ``size`` bytes, dropping the longest unused ones."""
