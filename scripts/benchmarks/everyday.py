@@ -189,7 +189,8 @@ def _import(contender: Contender, case: Case) -> float:
 @EVERYDAY.add("start a Butler and find a dataset, new process", "s")
 def _start_butler(contender: Contender, case: Case) -> float:
     """From the start of Python to its end: the median of a few."""
-    folder, seconds = contender.make_butler(), []
+    folder = contender.make_butler()
+    seconds: list[float] = []
     for _ in range(min(case.singles, _STARTS)):
         with case.watch():
             found = find_dataset(folder)
