@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-_SMALL = 2**16
+_SMALL = 2**18
 """Bytes up to which a value is small: footers' bounds, filters, manifests."""
 
 OBJECT_BYTES = 64

@@ -98,7 +98,11 @@ class Bounds(NamedTuple):
 
     def around(self, value: Any) -> range:
         """Return the row groups between whose ends a value lies."""
-        return range(bisect_left(self.greatest, value), bisect_right(self.least, value))
+        # Nearly always it is one: to search for the end as well would touch as much memory again.
+        start = end = bisect_left(self.greatest, value)
+        while end < len(self.least) and self.least[end] <= value:
+            end += 1
+        return range(start, end)
 
 
 class Keys(ABC):

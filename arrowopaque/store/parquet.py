@@ -39,9 +39,9 @@ from arrowopaque.store.sparse import Parts, cut
 _GAP = 32 * 1024
 """Unwanted bytes that are cheaper to read along than to skip."""
 
-_FILTERS, _FILTERS_AFAR = 8, 32
-"""Filters to read at once, where a request takes little and where it takes
-long: of full row groups one has 16 KiB.
+_RUN, _RUNS_AFAR = 8, 4
+"""Row groups whose filters are read and kept together, full ones have 16 KiB
+each; and how many such runs are read at once where a request takes long.
 """
 
 ARRAY_BYTES = 200
@@ -301,15 +301,29 @@ class ParquetObject:
             zip([start for start, _ in runs], self._store.get_ranges(self.entry.path, runs), strict=True)
         )
 
-    def filter(self, group: int, column: str) -> KeyFilter | None:
+    def filter(self, group: int, column: str, *, fetch: bool) -> KeyFilter | None:
         """Return the filter of one row group; see `filters`.
 
         Those around it come by the same request: keys that are new are asked
         about one after another, and most of them are random.
+
+        Parameters
+        ----------
+        group, column
+            As in `filters`.
+        fetch
+            Whether to fetch it if it is not at hand.
         """
-        count = _FILTERS if self._store.workers == 1 else _FILTERS_AFAR
-        start = group - group % count
-        return self.filters(range(start, min(start + count, self.groups)), column).get(group)
+        run, place = divmod(group, _RUN)
+        known: list[KeyFilter] | None = self._cache.get((self.entry.path, "filters", run))
+        if known is not None:
+            return known[place]
+        if not fetch:
+            return None
+        count = 1 if self._store.workers == 1 else _RUNS_AFAR
+        start = run - run % count
+        around = range(start * _RUN, min((start + count) * _RUN, self.groups))
+        return self.filters(around, column).get(group)
 
     def filters(self, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
         """Return the filters of row groups, cached; nothing if the file has
@@ -324,24 +338,34 @@ class ParquetObject:
         """
         if not self.footer.has_filters:
             return {}
-        cached = {group: self._cache.get((self.entry.path, "filter", group)) for group in groups}
-        found = {group: known for group, known in cached.items() if known is not None}
-        missing = [group for group in groups if group not in found]
-        return found | self._load_filters(missing, column) if missing else found
+        found: dict[int, list[KeyFilter]] = {}
+        missing = []
+        for run in sorted({group // _RUN for group in groups}):
+            known = self._cache.get((self.entry.path, "filters", run))
+            if known is None:
+                missing.append(run)
+            else:
+                found[run] = known
+        if missing:
+            found |= self._load_filters(missing, column)
+        return {group: found[group // _RUN][group % _RUN] for group in groups}
 
-    def _load_filters(self, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
-        found = {}
+    def _load_filters(self, runs: Sequence[int], column: str) -> dict[int, list[KeyFilter]]:
+        found: dict[int, list[KeyFilter]] = {}
         try:
-            places = {group: self.footer.filter(group, column) for group in groups}
-            parts = self._ranges(sorted(place[:2] for place, _ in places.values()))
-            for group, (place, wanted) in places.items():
+            groups = [g for run in runs for g in range(run * _RUN, min((run + 1) * _RUN, self.groups))]
+            places = [self.footer.filter(group, column) for group in groups]
+            parts = self._ranges(sorted(place[:2] for place, _ in places))
+            for group, (place, wanted) in zip(groups, places, strict=True):
                 data = cut(parts, place.start, place.length)
                 if chunk_digest(data) != wanted:
                     raise ValueError("it is altered")
-                kept = found[group] = KeyFilter(bytes(data))
-                self._cache.put((self.entry.path, "filter", group), kept, kept.nbytes + 300)
+                found.setdefault(group // _RUN, []).append(KeyFilter(bytes(data)))
         except (ValueError, IndexError) as err:
             raise self._corrupt(f"its key filters cannot be read ({err})") from err
+        for run, kept in found.items():
+            size = sum(filter.nbytes + 150 for filter in kept)
+            self._cache.put((self.entry.path, "filters", run), kept, size + 300)
         return found
 
     def whole(self) -> bytes:

@@ -13,7 +13,7 @@ from arrowopaque.store.cache import Cache
 from arrowopaque.store.parquet import ParquetObject
 from tests.support import specs
 
-LARGE = 100_000
+LARGE = 300_000
 
 
 def test_the_longest_unused_goes_first() -> None:
@@ -50,9 +50,9 @@ def test_small_values_take_no_more_than_half_from_large_ones() -> None:
 def test_small_values_fill_what_is_free() -> None:
     cache = Cache(4 * LARGE)
     for n in range(400):
-        cache.put(n, n, 1_000)
+        cache.put(n, n, LARGE // 100)
     assert cache.used == 4 * LARGE
-    cache.put(400, 400, 1_000)
+    cache.put(400, 400, LARGE // 100)
     assert cache.used == 4 * LARGE
 
 

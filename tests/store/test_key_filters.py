@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import itertools
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,9 +160,9 @@ def test_new_keys_touch_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     load = ParquetObject._load_filters
     loaded: list[int] = []
 
-    def load_filters(self: ParquetObject, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
-        loaded.extend(groups)
-        return load(self, groups, column)
+    def load_filters(self: ParquetObject, runs: Sequence[int], column: str) -> dict[int, list[KeyFilter]]:
+        loaded.extend(runs)
+        return load(self, runs, column)
 
     monkeypatch.setattr(ParquetObject, "_load_filters", load_filters)
     present = {KINDS[ColumnKind.UUID](n) for n in range(0, 2 * COUNT, 2)}
@@ -175,7 +174,7 @@ def test_new_keys_touch_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         except _ReadError:
             passing += 1  # a false positive asks for the page
     assert passing == len(read) < 10
-    assert sorted(loaded) == [0, 1, 2, 3]
+    assert loaded == [0]
     del loaded[:]
     assert base.existing([(key,) for key in absent if key not in present][:1]) == set()
     assert loaded == []
@@ -202,11 +201,25 @@ def test_a_key_that_filters_exclude_is_not_looked_for(
     assert looked[-1] == KINDS[ColumnKind.UUID](2)
 
 
+def test_a_key_that_keys_at_hand_exclude_is_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the keys are at hand, no filter is fetched."""
+    root = make_root(tmp_path / "root", ColumnKind.UUID)
+    present = [(KINDS[ColumnKind.UUID](n),) for n in range(0, 2 * COUNT, 2)]
+    base = root.seen("t").snapshot().base
+    assert base.existing(present) == {*present}
+    monkeypatch.setattr(ParquetObject, "_load_filters", None)
+    monkeypatch.setattr(SortedFile, "find", None)
+    for n in range(10_001, 10_100, 2):
+        assert base.existing([(KINDS[ColumnKind.UUID](n),)]) == set()
+
+
 @pytest.mark.parametrize(
-    ("workers", "starts"), [(1, [0, 8, 16, 24, 32, 40]), (8, [0, 32, 40])], ids=["near", "afar"]
+    ("workers", "runs"), [(1, [[0], [1], [2], [3], [4]]), (8, [[0, 1, 2, 3], [4]])], ids=["near", "afar"]
 )
 def test_filters_that_lie_together_come_by_one_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, starts: list[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, runs: list[list[int]]
 ) -> None:
     spec = spec_of(ColumnKind.UUID)
     root = StoreRoot(str(tmp_path / "root"), options=Options(bulk_rows=2, row_group_rows=50))
@@ -217,14 +230,14 @@ def test_filters_that_lie_together_come_by_one_request(
     monkeypatch.setattr(type(base.volume.store), "workers", workers)
     real = ParquetObject._load_filters
 
-    def load_filters(self: ParquetObject, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
-        asked.append(list(groups))
-        return real(self, groups, column)
+    def load_filters(self: ParquetObject, runs: Sequence[int], column: str) -> dict[int, list[KeyFilter]]:
+        asked.append(list(runs))
+        return real(self, runs, column)
 
     monkeypatch.setattr(ParquetObject, "_load_filters", load_filters)
     for n in range(10_000, 10_400):
         assert base.existing([(KINDS[ColumnKind.UUID](n),)]) == set()
-    assert sorted(asked) == [[*range(*ends)] for ends in itertools.pairwise(starts)]
+    assert sorted(asked) == runs
 
 
 def test_many_new_keys_touch_few_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
