@@ -137,6 +137,9 @@ def _sizes(_context: Any, _option: Any, value: str | None) -> list[int]:
     help="A contender and the rows of its largest table, as in sqlite=1000000. Repeatable.",
 )  # fmt: skip
 @click.option("--repeats", default=3, show_default=True, help="Measurements of each workload.")
+@click.option(
+    "--turns", default=3, show_default=True, help="How often a repeat measures a workload of a second or two."
+)
 @click.option("--singles", default=200, show_default=True, help="Small operations of one measurement.")
 @click.option("--piece", default=PIECE, show_default=True, help="Rows of one insert of the load.")
 @click.option("--operations", default=200, show_default=True, help="Operations of a history.")

@@ -46,7 +46,20 @@ def _bench(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_workload(tmp_path: Path, names: tuple[str, ...], choice: list[str], least: int) -> None:
     written = tmp_path / "figures.json"
     contenders = [part for name in names for part in ("--contender", name)]
-    sizes = ["--rows", "300", "--piece", "200", "--repeats", "1", "--singles", "2", "--operations", "20"]
+    sizes = [
+        "--rows",
+        "300",
+        "--piece",
+        "200",
+        "--repeats",
+        "1",
+        "--turns",
+        "1",
+        "--singles",
+        "2",
+        "--operations",
+        "20",
+    ]
     document = tmp_path / "BENCHMARKS.md"
     files = ["--json", str(written), "--markdown", str(document)]
     done = _bench(tmp_path, *sizes, *files, *contenders, *choice)
@@ -277,3 +290,12 @@ def test_wrong_answer_is_reported(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", PATHS + program], capture_output=True, text=True)
     assert done.stdout.strip() == "got [0, 0] instead of [1, 1]", done.stderr
+
+
+def test_what_is_short_is_measured_more_than_once(tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    choice = ["--workload", "load", "--workload", "clone", "--repeats", "2", "--contender", "ours-root"]
+    done = _bench(tmp_path, "--rows", "300", "--singles", "2", "--turns", "4", *choice, "--json", str(found))
+    assert done.returncode == 0, done.stderr[-4000:]
+    measured = json.loads(found.read_text())["contenders"]["ours-root"]["measured"]
+    assert (len(measured["load"]), len(measured["clone"])) == (1, 8)

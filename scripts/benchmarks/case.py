@@ -37,6 +37,10 @@ class Settings:
     ids: str
     singles: int
     latency: float
+    turns: int = 3
+    """Measurements, in each repeat, of what is short: a machine that is shared
+    is slower for seconds.
+    """
     driver: str = "psycopg2"
     """What PostgreSQL is spoken to with."""
     piece: int = PIECE

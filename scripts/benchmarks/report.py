@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.case import Settings
-from benchmarks.runner import Result
+from benchmarks.runner import SHORT, Result
 from benchmarks.targets import BASELINES, judge
 from benchmarks.workloads import WORKLOADS
 
@@ -148,7 +148,8 @@ def as_markdown(
     parts.append(
         f"Machine: {machine['cores']} cores, {machine['memory'] / 2**30:.0f} GiB of memory, "
         f"{machine['system']} on {machine['arch']}. Versions: {packages}. Medians of {settings.repeats} "
-        f"repeats, {settings.singles} small operations each, ids {settings.ids}.\n"
+        f"repeats, in each of which what takes less than {SHORT:g} s is measured {settings.turns} times, "
+        f"{settings.singles} small operations each, ids {settings.ids}.\n"
     )
     for name, found in {
         name: r.versions for results in by_size.values() for name, r in results.items()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Result", "run_all"]
+__all__ = ["SHORT", "Result", "run_all"]
 
 import multiprocessing
 import os
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from typing import Any, Self
 from benchmarks.case import Settings
 from benchmarks.contenders import Place, interpreter, search_path
 from benchmarks.workloads import WORKLOADS
+
+SHORT = 2.0
+"""Seconds that a contender takes for a workload which is short."""
 
 
 @dataclass
@@ -132,12 +136,23 @@ def run_all(
             workers[name].load()
         for repeat in range(settings.repeats):
             for workload in [name for name in workloads if not (repeat and WORKLOADS[name].is_once)]:
-                # Whoever is first pays for what the machine has forgotten.
-                turn = [*names[repeat % len(names) :], *names[: repeat % len(names)]]
-                for name in turn:
-                    if workload not in workers[name].result.unsupported:
-                        tell(f"{repeat + 1}/{settings.repeats} {workload}: {name}")
-                        workers[name].run(workload)
+                _measure(workers, workload, repeat, settings.turns, tell)
         for worker in workers.values():
             worker.finish()
     return {name: worker.result for name, worker in workers.items()}
+
+
+def _measure(
+    workers: dict[str, _Worker], workload: str, repeat: int, turns: int, tell: Callable[[str], None]
+) -> None:
+    """Run a workload on every contender, a short one more than once."""
+    names, started = [*workers], time.monotonic()
+    for turn in range(1 if WORKLOADS[workload].is_once else turns):
+        if turn and time.monotonic() - started > turn * SHORT * len(names):
+            return
+        # Whoever is first pays for what the machine has forgotten.
+        first = (repeat + turn) % len(names)
+        for name in [*names[first:], *names[:first]]:
+            if workload not in workers[name].result.unsupported:
+                tell(f"{repeat + 1}: {workload}: {name}")
+                workers[name].run(workload)
