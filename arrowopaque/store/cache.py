@@ -87,6 +87,12 @@ class Cache:
                 spare_small = self._large.entries and self._small.used <= self._budget // 2
                 (self._large if spare_small else self._small).drop_oldest()
 
+    def drop(self, key: Hashable) -> None:
+        """Forget a value."""
+        with self._lock:
+            self._small.drop(key)
+            self._large.drop(key)
+
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:
@@ -129,6 +135,12 @@ class BorrowedCache(Cache):
         owner = self._owner()
         if owner is not None:
             owner.put(key, value, size)
+
+    def drop(self, key: Hashable) -> None:
+        """See `Cache`."""
+        owner = self._owner()
+        if owner is not None:
+            owner.drop(key)
 
 
 class _Segment:

@@ -63,6 +63,9 @@ class Volume:
         data = dump(manifest)
         self.store.put(manifest.name, data)
         self.cache.put((manifest.name, "manifest"), manifest, _PARSED * len(data))
+        # Those of many small commits would fill the cache. Who still reads an older version has it.
+        for part in ((manifest.parent, "manifest"), (manifest.parent, "base", self)):
+            self.cache.drop(part)
         return manifest.name
 
 

@@ -119,3 +119,20 @@ def test_a_scan_that_the_cache_can_hold_drops_what_nobody_asks_for_any_more(
     with monkeypatch.context() as patch:
         patch.setattr(ParquetObject, "_decoded", None)
         assert table.fetch_arrow().num_rows == 4_096
+
+
+def test_superseded_manifests_are_not_kept(tmp_path: Path) -> None:
+    """Those of many single inserts would leave no room for rows."""
+    root = StoreRoot(str(tmp_path / "root"))
+    root.register("t", from_lsst("t", specs.standard()))
+    for n in range(20):
+        root.table("t").insert(specs.row(n))
+    assert len(list(root.table("t").fetch())) == 20
+    cache = root.seen("t").snapshot().base.volume.cache
+    parts = [
+        key[1]
+        for segment in (cache._small, cache._large)
+        for key in segment.entries
+        if isinstance(key, tuple)
+    ]
+    assert (parts.count("manifest"), parts.count("base")) == (1, 1)
