@@ -188,8 +188,8 @@ class Base:
         rows: set[Key] = set()
         for value in {given[0] for given in keys} - {None}:
             for file in map(self.open, self._files_with(value)):
-                if not file.lacks(value):
-                    rows.update(file.rows_with(value, key))
+                for group, at in file.find(value):
+                    rows.add(file.row(group, at, key))
         return rows.intersection(keys)
 
     def _files_with(self, value: Any) -> list[DataFile]:
@@ -304,6 +304,10 @@ def load_base(volume: Volume, spec: TableSpec, name: str | None) -> Base:
         manifest = volume.manifest(name)
         check_manifest(manifest, spec)
         base = Base(volume, spec, manifest)
+        if manifest.parent is not None:
+            # Those of many small commits would fill the cache.
+            volume.cache.drop((manifest.parent, "base", volume))
+            volume.forget_manifest(manifest.parent)
         return base, 500 * (1 + len(base.files))
 
     return volume.cache.load((name, "base", volume), make)

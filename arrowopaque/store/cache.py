@@ -68,21 +68,25 @@ class Cache:
         # A small write asks twice, which is a tenth of its time.
         with self._lock:
             entries = self._small.entries
-            if key not in entries:
+            entry = entries.get(key)
+            if entry is None:
                 entries = self._large.entries
-                if key not in entries:
+                entry = entries.get(key)
+                if entry is None:
                     return None
             entries.move_to_end(key)
-            return entries[key][0]
+            return entry[0]
 
-    def put(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep a value of ``size`` bytes, dropping the longest unused ones."""
+    def put(self, key: Hashable, value: Any, size: int, *, is_large: bool = False) -> None:
+        """Keep a value of ``size`` bytes, dropping the longest unused ones;
+        one that ``is_large`` is dropped like those that have many.
+        """
         if size > self._budget:
             return
         with self._lock:
             self._small.drop(key)
             self._large.drop(key)
-            (self._small if size <= _SMALL else self._large).add(key, value, size)
+            (self._large if is_large or size > _SMALL else self._small).add(key, value, size)
             while self.used > self._budget:
                 spare_small = self._large.entries and self._small.used <= self._budget // 2
                 (self._large if spare_small else self._small).drop_oldest()
@@ -130,11 +134,11 @@ class BorrowedCache(Cache):
         owner = self._owner()
         return None if owner is None else owner.get(key)
 
-    def put(self, key: Hashable, value: Any, size: int) -> None:
+    def put(self, key: Hashable, value: Any, size: int, *, is_large: bool = False) -> None:
         """See `Cache`."""
         owner = self._owner()
         if owner is not None:
-            owner.put(key, value, size)
+            owner.put(key, value, size, is_large=is_large)
 
     def drop(self, key: Hashable) -> None:
         """See `Cache`."""

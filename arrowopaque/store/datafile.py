@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["BLOCK_GROUPS", "NONE", "SortedFile"]
 
-import operator
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +63,7 @@ class SortedFile:
         self._store = volume.store
         self.leading = entry.columns[0] if isinstance(entry, IndexFile) else spec.primary_key[0]
         self._kind = spec.by_name[self.leading].arrow_type
+        self._has_filters = can_filter(self._kind)
         self._cache = volume.cache
 
     def once(self) -> SortedFile:
@@ -81,19 +81,18 @@ class SortedFile:
         """Return the ends of each row group's leading column, if they are
         stated.
         """
-
-        def make() -> tuple[Bounds | str, int]:
-            known = self.object.bounds(self._kind)
-            if known is None:
-                return "unknown", 8
-            arrays = comparable(known[0]), comparable(known[1])
-            if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
-                raise self.corrupt(f"by its bounds it is not in the order of {self.leading!r}")
-            bounds = Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
-            return bounds, sum(array.nbytes + 2 * OBJECT_BYTES * len(array) for array in known)
-
-        found = self._cache.load((self.entry.path, "bounds"), make)
+        found = self._cache.load((self.entry.path, "bounds"), self._load_bounds)
         return None if isinstance(found, str) else found
+
+    def _load_bounds(self) -> tuple[Bounds | str, int]:
+        known = self.object.bounds(self._kind)
+        if known is None:
+            return "unknown", 8
+        arrays = comparable(known[0]), comparable(known[1])
+        if (arrays[0] > arrays[1]).any() or (arrays[1][:-1] > arrays[0][1:]).any():
+            raise self.corrupt(f"by its bounds it is not in the order of {self.leading!r}")
+        bounds = Bounds(*arrays, known[0].to_pylist(), known[1].to_pylist())
+        return bounds, sum(array.nbytes + 2 * OBJECT_BYTES * len(array) for array in known)
 
     def _keys(self, groups: Sequence[int], along: Sequence[str] = ()) -> Iterator[tuple[int, Keys]]:
         """Yield the sorted leading column of row groups, checked and cached;
@@ -155,39 +154,21 @@ class SortedFile:
         """Return the row groups whose keys are not at hand."""
         return [group for group in groups if self.object.keys(group) is None]
 
-    def _may_hold(self, group: int, value: Any, *, ask: bool) -> bool:
-        """Return whether a row group whose keys are not at hand may have a
-        value; its filter is fetched only if we are to ``ask`` for it.
+    def _may_hold(self, group: int, value: Any, *, fetch: bool) -> bool:
+        """Return whether a row group may have a value, as far as its filter
+        tells, which need not be at hand if we are to ``fetch`` it.
         """
-        if not can_filter(self._kind):
+        if not self._has_filters:
             return True
-        found = self.object.filter(group, self.leading, fetch=ask)
+        found = self.object.filter(group, self.leading, fetch=fetch)
         return found is None or found.may_hold(hash_of(value, self._kind))
-
-    def lacks(self, value: Any) -> bool:
-        """Return whether what is at hand tells that no row has a value: it
-        does of nearly every new key, in a fifth of the time that `find` takes.
-        """
-        bounds = self._cache.get((self.entry.path, "bounds"))
-        if not isinstance(bounds, Bounds):
-            return False
-        for group in bounds.around(value):
-            known = self.object.filter(group, self.leading, fetch=False)
-            if known is not None:
-                if known.may_hold(hash_of(value, self._kind)):
-                    return False
-                continue
-            keys = self.object.keys(group)
-            if keys is None or operator.ne(*keys.place(value)):
-                return False
-        return True
 
     def _groups_that_may_hold(self, groups: list[int], wanted: npt.NDArray[Any]) -> list[int]:
         """Return those row groups whose filters do not tell that they have
         none of the values.
         """
         bounds = self.bounds()
-        if bounds is None or not can_filter(self._kind):
+        if bounds is None or not self._has_filters:
             return groups
         filters = self.object.filters(self._unread(groups), self.leading)
         if not filters:
@@ -239,21 +220,21 @@ class SortedFile:
         fetched at once.
         """
         bounds = self.bounds()
-        if bounds is None:
-            groups = range(self.object.groups)
-        else:
-            groups = bounds.around(value)
+        groups = range(self.object.groups) if bounds is None else bounds.around(value)
         found = []
         for group in groups:
+            # Most keys that are written are new, and of these nothing else has to be touched.
+            if not self._may_hold(group, value, fetch=False):
+                continue
             keys = self.object.keys(group)
             if keys is None:
                 # A row that is there comes with its keys, so that a filter would be one request more.
-                if not self._may_hold(group, value, ask=not along or self._store.workers == 1):
+                is_asked = not along or self._store.workers == 1
+                if is_asked and not self._may_hold(group, value, fetch=True):
                     continue
                 _, keys = next(self._keys([group], along))
             found += [(group, at) for at in range(*keys.place(value))]
-        deleted = self.deleted()
-        if not found or not len(deleted):
+        if not found or not len(deleted := self.deleted()):
             return found
         offsets = self.object.offsets
         return [(group, at) for group, at in found if not holds(deleted, offsets[group] + at)]

@@ -6,11 +6,13 @@ __all__ = ["Encoded", "Layout", "encode"]
 
 import base64
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -40,7 +42,10 @@ _FALSE_POSITIVES = 0.003
 """Of keys that are not there, for each of which a row group's keys are read in
 vain; with it a full row group takes two bytes a row.
 """
-_SAMPLE = 2_048
+_SAMPLES, _SAMPLE_ROWS = 4, 512
+"""Pieces of a column that are encoded on trial, and their rows: what is true of
+its beginning alone, as of the first rows in time, is not to decide.
+"""
 _WORTHWHILE = 0.95
 """Share of a column's bytes from which on to compress it is not worth its time."""
 
@@ -88,11 +93,12 @@ class _Columns:
         each other, like places of rows, differ by less than they are; those
         that do not may have high bytes in common; random ids have nothing.
         """
-        is_integer, sample = pa.types.is_integer(column.type), column.slice(0, _SAMPLE)
+        is_integer = pa.types.is_integer(column.type)
         if is_integer:
             self.encodings[name] = "DELTA_BINARY_PACKED"
-        if len(sample) < _SAMPLE:
+        if len(column) < _SAMPLES * _SAMPLE_ROWS:
             return
+        sample = _sample(column)
         encodings = [self.encodings.get(name, "PLAIN")]
         if is_integer and not is_leading:
             encodings.append("BYTE_STREAM_SPLIT")
@@ -100,6 +106,12 @@ class _Columns:
         best = self.encodings[name] = min(encodings, key=lambda encoding: sizes[encoding])
         if sizes[best] > _WORTHWHILE * _stored_bytes(sample, best, "none"):
             self.codecs[name] = "none"
+
+
+def _sample(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    starts = np.linspace(0, len(column) - _SAMPLE_ROWS, _SAMPLES, dtype=int).tolist()
+    pieces = [column.slice(start, _SAMPLE_ROWS).chunks for start in starts]
+    return pa.chunked_array(itertools.chain.from_iterable(pieces), column.type)
 
 
 def _stored_bytes(column: pa.ChunkedArray, encoding: str, codec: str) -> int:

@@ -244,7 +244,8 @@ class ParquetObject:
         """Keep what is decoded of a row group."""
         size = sum(array.nbytes + ARRAY_BYTES for array in found.columns.values())
         size += found.keys.nbytes if found.keys else 0
-        (self._passing or self._cache).put((self.entry.path, group), found, size + ARRAY_BYTES)
+        # Keys alone, read in vain, are not to push out the filters that spare the next ones.
+        (self._passing or self._cache).put((self.entry.path, group), found, size + ARRAY_BYTES, is_large=True)
 
     def _decode(self, groups: list[int], names: list[str]) -> dict[int, dict[str, pa.Array]]:
         decoded = self._decoded(groups, names)

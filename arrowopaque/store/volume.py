@@ -51,6 +51,10 @@ class Volume:
             )
         return manifest, _PARSED * len(data)
 
+    def forget_manifest(self, name: str) -> None:
+        """Keep a manifest no longer: who still reads it has it."""
+        self.cache.drop((name, "manifest"))
+
     def put_manifest(self, manifest: TableManifest, spec: TableSpec) -> str:
         """Store a table manifest and return its name.
 
@@ -63,9 +67,6 @@ class Volume:
         data = dump(manifest)
         self.store.put(manifest.name, data)
         self.cache.put((manifest.name, "manifest"), manifest, _PARSED * len(data))
-        # Those of many small commits would fill the cache. Who still reads an older version has it.
-        for part in ((manifest.parent, "manifest"), (manifest.parent, "base", self)):
-            self.cache.drop(part)
         return manifest.name
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from arrowopaque import Options, StoreRoot
 from arrowopaque.butler.ddl import from_lsst
 from arrowopaque.store.cache import Cache
+from arrowopaque.store.keys import comparable
 from arrowopaque.store.parquet import ParquetObject
 from tests.support import specs
 
@@ -92,7 +94,7 @@ def test_a_large_scan_fills_what_is_unused_and_drops_nothing(tmp_path: Path) -> 
     cache.clear()
     unused = cache.has_room
     before = list(table.fetch(id=7))
-    point = [key for key, (value, _) in cache._small.entries.items() if hasattr(value, "columns")]
+    point = [key for key, (value, _) in cache._large.entries.items() if hasattr(value, "columns")]
     assert unused
     assert point, "a row group is kept"
     for _ in range(2):
@@ -129,10 +131,18 @@ def test_superseded_manifests_are_not_kept(tmp_path: Path) -> None:
         root.table("t").insert(specs.row(n))
     assert len(list(root.table("t").fetch())) == 20
     cache = root.seen("t").snapshot().base.volume.cache
-    parts = [
-        key[1]
-        for segment in (cache._small, cache._large)
-        for key in segment.entries
-        if isinstance(key, tuple)
-    ]
+    parts = [key[1] for key in (*cache._small.entries, *cache._large.entries) if isinstance(key, tuple)]
     assert (parts.count("manifest"), parts.count("base")) == (1, 1)
+
+
+def test_keys_read_in_vain_do_not_push_filters_out(tmp_path: Path) -> None:
+    root = StoreRoot(str(tmp_path / "root"))
+    root.register("t", from_lsst("t", specs.records()))
+    root.table("t").insert(*[specs.record(n) for n in range(16_384)])
+    base = root.seen("t").snapshot().base
+    base.volume.cache.clear()
+    file, cache = base.open(base.files[0]), base.volume.cache
+    file.object.filters(range(file.object.groups), file.leading)
+    assert [*cache._large.entries] == []
+    file.locate(comparable(pa.array([bytes(16)], pa.binary(16))), [0, 1])
+    assert [*cache._large.entries] == [(base.files[0].path, group) for group in (0, 1)]

@@ -6,11 +6,15 @@ import io
 import random
 import uuid
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from arrowopaque.format.spec import Column, ColumnKind
 from arrowopaque.store import encoding
 from arrowopaque.store.encoding import Layout, encode
 
@@ -66,9 +70,54 @@ def test_numbers_have_the_encoding_that_is_smaller() -> None:
     group = pq.read_metadata(io.BytesIO(_encoded(table))).row_group(0)
     found = [next(iter({*group.column(c).encodings} - {"RLE"})) for c in range(3)]
     assert found == ["DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED"]
-    # What is packed already is not compressed once more.
     assert group.column(1).compression == "ZSTD"
     assert pq.read_table(io.BytesIO(_encoded(table))).equals(table)
+
+
+def test_what_is_packed_is_not_compressed_once_more() -> None:
+    """As places of rows in an index are."""
+    places = random.Random(1).sample(range(2**20), ROWS)
+    table = pa.table(_numbers(list(range(ROWS)), places), names=["id", "place"])
+    column = pq.read_metadata(io.BytesIO(_encoded(table))).row_group(0).column(1)
+    assert (column.compression, "DELTA_BINARY_PACKED" in column.encodings) == ("UNCOMPRESSED", True)
+
+
+def test_the_first_rows_do_not_decide_for_all() -> None:
+    """The first in time may have had other values, or none."""
+    source = random.Random(1)
+    noise = [source.getrandbits(60) for _ in range(ROWS)]
+    table = pa.table(_numbers(list(range(4 * ROWS)), [*noise, *[7] * (3 * ROWS)]), names=["id", "late"])
+    late = pq.read_metadata(io.BytesIO(_encoded(table))).row_group(3).column(1)
+    assert late.total_compressed_size < ROWS
+
+
+def _some_values(kind: pa.DataType, count: int, nulls: float) -> pa.Array:
+    source = random.Random(1)
+
+    def one() -> Any:
+        if pa.types.is_boolean(kind):
+            return source.random() < 0.5
+        if pa.types.is_integer(kind):
+            return source.getrandbits(kind.bit_width) - 2 ** (kind.bit_width - 1)
+        if pa.types.is_floating(kind):
+            return source.gauss(0, 1e9)
+        return str(source.random()) if pa.types.is_string(kind) else source.randbytes(16)
+
+    return pa.array([None if source.random() < nulls else one() for _ in range(count)], kind)
+
+
+@pytest.mark.parametrize("kind", ColumnKind)
+@pytest.mark.parametrize("nulls", [0.0, 0.4, 1.0])
+def test_every_kind_comes_back(tmp_path: Path, kind: ColumnKind, nulls: float) -> None:
+    """Through Arrow and through DuckDB."""
+    stored = Column(name="value", kind=kind).arrow_type
+    values = _some_values(stored, 3_000, nulls)
+    table = pa.table({"id": pa.array(range(3_000), pa.int64()), "value": values})
+    file = tmp_path / "file.parquet"
+    file.write_bytes(_encoded(table))
+    assert pq.read_table(file).equals(table)
+    found = duckdb.execute(f"SELECT * FROM '{file}' ORDER BY id").fetchall()
+    assert found == [*zip(range(3_000), values.to_pylist(), strict=True)]
 
 
 @pytest.mark.parametrize(("make", "codec"), [(_random_id, "UNCOMPRESSED"), (_ordered_id, "ZSTD")])

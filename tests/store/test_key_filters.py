@@ -23,8 +23,8 @@ from arrowopaque.format.document import digest
 from arrowopaque.format.keyfilter import KeyFilter, can_filter, hash_of, hashes_of
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.base import Base
-from arrowopaque.store.datafile import SortedFile
 from arrowopaque.store.encoding import Layout, encode
+from arrowopaque.store.keys import Keys
 from arrowopaque.store.parquet import ParquetObject
 from tests.hostile.forge import reseal
 
@@ -187,18 +187,20 @@ def test_a_key_that_filters_exclude_is_not_looked_for(
     absent = [(KINDS[ColumnKind.UUID](n),) for n in range(10_001, 10_100, 2)]
     for key in absent:
         base.existing([key])
-    looked, real = [], SortedFile.find
+    looked, real = [], ParquetObject.keys
 
-    def find(self: SortedFile, value: Any, along: Sequence[str] = ()) -> list[tuple[int, int]]:
-        looked.append(value)
-        return real(self, value, along)
+    def keys(self: ParquetObject, group: int) -> Keys | None:
+        looked.append(group)
+        return real(self, group)
 
-    monkeypatch.setattr(SortedFile, "find", find)
+    monkeypatch.setattr(ParquetObject, "keys", keys)
     for key in absent:
         assert base.existing([key]) == set()
     assert len(looked) < 5
-    base.existing([(KINDS[ColumnKind.UUID](2),)])
-    assert looked[-1] == KINDS[ColumnKind.UUID](2)
+    present = (KINDS[ColumnKind.UUID](2),)
+    looked.clear()
+    assert base.existing([present]) == {present}
+    assert looked
 
 
 def test_a_key_that_keys_at_hand_exclude_is_not_looked_for(
@@ -210,7 +212,6 @@ def test_a_key_that_keys_at_hand_exclude_is_not_looked_for(
     base = root.seen("t").snapshot().base
     assert base.existing(present) == {*present}
     monkeypatch.setattr(ParquetObject, "_load_filters", None)
-    monkeypatch.setattr(SortedFile, "find", None)
     for n in range(10_001, 10_100, 2):
         assert base.existing([(KINDS[ColumnKind.UUID](n),)]) == set()
 
