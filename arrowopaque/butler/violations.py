@@ -62,7 +62,7 @@ def _has_nul(strings: pa.StringArray) -> bool:
         return False
     places = np.frombuffer(ends, np.int32)
     start, stop = places[strings.offset], places[strings.offset + len(strings)]
-    # That no byte is zero is soon seen, in a thirtieth of the time that Arrow looks for one. A NULL may hide some.
+    # That no byte is zero is seen in a thirtieth of the time; a zero may be what a NULL hides.
     if np.frombuffer(text, np.uint8)[start:stop].all():
         return False
     return bool(pc.any(pc.match_substring(strings, "\0")).as_py())
