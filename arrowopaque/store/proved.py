@@ -6,6 +6,7 @@ __all__ = ["ProvedFile"]
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from io import FileIO
 
 from arrowopaque.errors import CorruptStoreError, StoreAccessError
@@ -17,7 +18,7 @@ from arrowopaque.store.parquet import ParquetObject
 from arrowopaque.store.volume import Volume
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ProvedFile(FixedFile):
     """A data file of a snapshot."""
 
@@ -34,6 +35,11 @@ class ProvedFile(FixedFile):
     def _object(self) -> ParquetObject:
         return ParquetObject(self.volume.store, self.entry, self.spec.exact_schema, self.volume.cache)
 
+    @cached_property
+    def _place(self) -> str | None:
+        # DuckDB opens a file several times for each query.
+        return self.volume.store.local_path(self.entry.path)
+
     @property
     def _proved(self) -> tuple[str, str]:
         return self.entry.path, "proved"
@@ -47,14 +53,12 @@ class ProvedFile(FixedFile):
 
     def prove(self) -> None:
         """Compare the file with the manifest, unless that was done before."""
-        is_local = self.volume.store.local_path(self.entry.path) is not None
-        if is_local or not self.was_proved:
+        if self._place is not None or not self.was_proved:
             self.open().close()
 
     def open(self) -> Reader:
         """See `FixedFile`."""
-        path = self.volume.store.local_path(self.entry.path)
-        return self._fetched() if path is None else self._local(path)
+        return self._fetched() if self._place is None else self._local(self._place)
 
     def _fetched(self) -> Reader:
         def fetch() -> tuple[bytes, int]:
