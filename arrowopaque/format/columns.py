@@ -19,11 +19,8 @@ import pyarrow.compute as pc
 
 from arrowopaque.format.spec import BITS, STRINGS, Column, ColumnKind
 
-_PLAIN = dict.fromkeys(STRINGS, str) | dict.fromkeys(BITS, int)
-"""Types whose values are their stored form, as long as they fit."""
-
 _INT = operator.attrgetter("int")
-_TO_BYTES: Callable[[int, int, str], bytes] = int.to_bytes  # type: ignore[assignment]  # its arguments have names
+_TO_BYTES: Callable[[int, int], bytes] = int.to_bytes
 
 FEW = 8
 """Values that are cheaper to convert one by one than together."""
@@ -71,18 +68,42 @@ def _bytes_of(array: pa.Array) -> list[bytes]:
 
 def plain_array(column: Column, values: Sequence[Any]) -> pa.Array | None:
     """Return plain values as Arrow, `None` if each has to be looked at."""
-    kinds = {*map(type, values)}
-    if kinds == {uuid.UUID} and column.kind is ColumnKind.UUID:
-        ints = map(_INT, values)
-        data = pa.py_buffer(b"".join(map(_TO_BYTES, ints, repeat(16), repeat("big"))))
-        return pa.Array.from_buffers(column.arrow_type, len(values), [None, data])
-    if not kinds <= {_PLAIN.get(column.kind), NoneType}:
+    make = _MAKERS.get(column.kind)
+    if make is None:
         return None
     try:
-        stored = pa.array(values, column.arrow_type)
-    except (pa.ArrowInvalid, OverflowError, UnicodeEncodeError):
+        return make(column, values)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _uuids(column: Column, values: Sequence[Any]) -> pa.Array | None:
+    if {*map(type, values)} != {uuid.UUID}:
+        return None
+    data = pa.py_buffer(b"".join(map(_TO_BYTES, map(_INT, values), repeat(16))))
+    return pa.Array.from_buffers(column.arrow_type, len(values), [None, data])
+
+
+def _integers(column: Column, values: Sequence[Any]) -> pa.Array | None:
+    # Arrow would take NumPy's truth for a number.
+    return pa.array(values, column.arrow_type) if {*map(type, values)} <= {int, NoneType} else None
+
+
+def _strings(column: Column, values: Sequence[Any]) -> pa.Array | None:
+    # Told what they are to be, Arrow would take bytes; it finds out as soon as it converts them.
+    stored = pa.array(values)
+    if pa.types.is_null(stored.type):
+        return pa.nulls(len(values), column.arrow_type)
+    if stored.type != column.arrow_type:
         return None
     # As many bytes at most as there may be characters is soon seen, and enough.
-    is_limited = column.length is not None and column.kind in STRINGS
-    longest = pc.max(pc.binary_length(stored)).as_py() if is_limited else None
+    longest = None if column.length is None else pc.max(pc.binary_length(stored)).as_py()
     return stored if longest is None or longest <= column.length else None
+
+
+_MAKERS: dict[ColumnKind, Callable[[Column, Sequence[Any]], pa.Array | None]] = {
+    ColumnKind.UUID: _uuids,
+    **dict.fromkeys(STRINGS, _strings),
+    **dict.fromkeys(BITS, _integers),
+}
+"""What makes a column of values that are their own stored form."""

@@ -6,6 +6,7 @@ import uuid
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -28,6 +29,9 @@ class Text(str):
     """A string of a caller's own class."""
 
     __slots__ = ()
+
+    def __str__(self) -> str:
+        return "another"
 
 
 def _rows() -> list[dict[str, Any]]:
@@ -71,6 +75,8 @@ def test_odd_value_among_many(name: str, value: Any, stored: Any) -> None:
     [
         ("id", "none"),
         ("text", b"bytes"),
+        ("text", 1),
+        ("text", ["a"]),
         ("text", "longer than eight"),
         ("text", "\ud800"),
         ("small", 2**15),
@@ -78,6 +84,7 @@ def test_odd_value_among_many(name: str, value: Any, stored: Any) -> None:
         ("big", 2**63),
         ("big", -(2**70)),
         ("big", True),
+        ("big", np.True_),
     ],
 )
 def test_wrong_value_among_many_is_named(name: str, value: Any) -> None:
@@ -87,6 +94,18 @@ def test_wrong_value_among_many_is_named(name: str, value: Any) -> None:
         _stored(rows)
     assert repr(name) in str(caught.value)
     assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [b"bytes", 1, ["a"], True])
+def test_nothing_but_wrong_values_is_named(value: Any) -> None:
+    rows = [row | {"text": value} for row in _rows()]
+    with pytest.raises(RejectedValueError, match="'text'"):
+        _stored(rows)
+
+
+def test_nothing_but_null() -> None:
+    rows = [row | {"text": None, "big": None} for row in _rows()]
+    assert {(text, big) for _, text, _, big in zip(*_stored(rows), strict=True)} == {(None, None)}
 
 
 def _renamed(row: dict[str, Any]) -> dict[str, Any]:

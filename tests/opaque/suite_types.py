@@ -29,6 +29,15 @@ _TIME = TimeConverter().nsec_to_astropy(1_600_000_000_123_456_789)
 _UTC = astropy.time.Time("2021-01-01T00:00:00", scale="utc")
 
 
+class _Shown(str):
+    """A string that looks like another."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "shown"
+
+
 @dataclass(frozen=True)
 class Valid:
     """Values that a column takes, each given as it comes back, or in pairs."""
@@ -63,7 +72,7 @@ VALID = (
     ),
     Valid("string-as-text", sqlalchemy.String, ("", "x" * 64, "\n\t", "𝄞"), options={"length": 64}),
     Valid("unbounded-string", sqlalchemy.String, ("", "x" * 1000)),
-    Valid("text", sqlalchemy.Text, ("", "é", "x" * 100_000)),
+    Valid("text", sqlalchemy.Text, ("", "é", "x" * 100_000), pairs=((_Shown("a"), "a"),)),
     Valid(
         "blob",
         sqlalchemy.LargeBinary,
