@@ -149,6 +149,6 @@ def _first(error: ValidationError) -> str:
     return f"{place[:200]}: {found['msg']}, got {_shown(found['input'])}"
 
 
-def digest(data: bytes | memoryview) -> str:
+def digest(data: bytes | bytearray | memoryview) -> str:
     """Return the digest that manifests carry: SHA-256, hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["Encoded", "Layout", "encode"]
 
 import base64
-import io
 import itertools
 import json
 from collections.abc import Sequence
@@ -102,9 +101,9 @@ class _Columns:
         encodings = [self.encodings.get(name, "PLAIN")]
         if is_integer and not is_leading:
             encodings.append("BYTE_STREAM_SPLIT")
-        sizes = {encoding: _stored_bytes(sample, encoding, "zstd") for encoding in encodings}
-        best = self.encodings[name] = min(encodings, key=lambda encoding: sizes[encoding])
-        if sizes[best] > _WORTHWHILE * _stored_bytes(sample, best, "none"):
+        trials = {encoding: _encoded(sample, encoding) for encoding in encodings}
+        best = self.encodings[name] = min(encodings, key=lambda encoding: trials[encoding].length)
+        if trials[best].length > _WORTHWHILE * trials[best].expanded:
             self.codecs[name] = "none"
 
 
@@ -114,13 +113,17 @@ def _sample(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array(itertools.chain.from_iterable(pieces), column.type)
 
 
-def _stored_bytes(column: pa.ChunkedArray, encoding: str, codec: str) -> int:
+def _encoded(column: pa.ChunkedArray, encoding: str) -> Chunk:
     sink = pa.BufferOutputStream()
     pq.write_table(
         pa.table([column], names=["c"]), sink, use_dictionary=False, column_encoding={"c": encoding},
-        compression=codec, write_statistics=False, store_schema=False,
+        compression="zstd", write_statistics=False, store_schema=False,
     )  # fmt: skip
-    return int(sink.tell())
+    return chunks_of(_metadata(sink.getvalue()))[0][0]
+
+
+def _metadata(stored: pa.Buffer) -> pq.FileMetaData:
+    return pq.read_metadata(pa.BufferReader(stored))
 
 
 def encode(
@@ -171,20 +174,23 @@ def encode(
     with writer:
         writer.write_table(to_exact(table, schema), row_group_size=row_group_rows)
         writer.add_key_value_metadata({_COLUMNS: json.dumps(notes), **facts, DIGESTS: blank})
-    data = bytearray(sink.getvalue())
-    expanded = _fill_digests(data, blank)
+    stored = sink.getvalue()
+    metadata, view = _metadata(stored), memoryview(stored)
+    size = footer_length(view) + TRAILER
+    chunks = [chunk for group in chunks_of(metadata) for chunk in group]
+    footer = bytearray(view[-size:])
+    _fill_in(footer, blank, view, chunks)
     if filters:
-        _fill_in(data, facts[FILTERS], filters_of(_metadata(data), table.column_names.index(leading)))
-    footer = footer_length(data) + TRAILER
-    _check_limits(table, data, footer, row_group_rows)
-    _check_chunks(table, expanded, row_group_rows)
-    sealed = bytes(data)
+        _fill_in(footer, facts[FILTERS], view, filters_of(metadata, table.column_names.index(leading)))
+    sealed = b"".join([view[:-size], footer])
+    _check_limits(table, sealed, size, row_group_rows)
+    _check_chunks(table, max(chunk.expanded for chunk in chunks), row_group_rows)
     said = {
         "rows": table.num_rows,
         "bytes": len(sealed),
         "digest": digest(sealed),
-        "footer": footer,
-        "footer_digest": digest(sealed[-footer:]),
+        "footer": size,
+        "footer_digest": digest(footer),
     }
     return Encoded(sealed, said)
 
@@ -203,7 +209,7 @@ def _base64_length(size: int) -> int:
     return -(-size // 3) * 4
 
 
-def _check_limits(table: pa.Table, data: bytearray, footer: int, row_group_rows: int) -> None:
+def _check_limits(table: pa.Table, data: bytes, footer: int, row_group_rows: int) -> None:
     """Refuse to write what readers refuse to read."""
     groups = -(-table.num_rows // row_group_rows)
     for what, value, most in (
@@ -235,27 +241,12 @@ def _check_chunks(table: pa.Table, expanded: int, row_group_rows: int) -> None:
         )
 
 
-def _fill_digests(data: bytearray, blank: str) -> int:
-    """Put the chunks' digests in the place that was kept free for them, and
-    return how many bytes the largest has, decompressed.
-    """
-    chunks = [chunk for group in chunks_of(_metadata(data)) for chunk in group]
-    _fill_in(data, blank, chunks)
-    return max(chunk.expanded for chunk in chunks)
-
-
-def _metadata(data: bytearray) -> pq.FileMetaData:
-    return pq.read_metadata(io.BytesIO(data))
-
-
-def _fill_in(data: bytearray, blank: str, parts: Sequence[Chunk]) -> None:
+def _fill_in(footer: bytearray, blank: str, stored: memoryview, parts: Sequence[Chunk]) -> None:
     """Put the digests of parts of an object in the place of ``blank``."""
-    view = memoryview(data)
-    digests = b"".join(chunk_digest(view[part.start : part.start + part.length]) for part in parts)
-    view.release()
+    digests = b"".join(chunk_digest(stored[part.start : part.start + part.length]) for part in parts)
     # The key-value metadata comes after the row groups and their statistics.
-    place = data.rfind(blank.encode())
-    data[place : place + len(blank)] = base64.b64encode(digests)
+    place = footer.rfind(blank.encode())
+    footer[place : place + len(blank)] = base64.b64encode(digests)
 
 
 def _filter_options(column: str, rows: int) -> dict[str, dict[str, float]]:

@@ -40,12 +40,12 @@ _ARROW_SCHEMA = b"ARROW:schema"
 """Would make the reader return other types than those that are stored."""
 
 
-def footer_length(data: bytes | bytearray) -> int:
+def footer_length(data: bytes | memoryview) -> int:
     """Return the bytes that a footer says it has, without its trailer."""
     return int.from_bytes(data[-TRAILER:-4], "little")
 
 
-def chunk_digest(data: bytes | memoryview) -> bytes:
+def chunk_digest(data: bytes | bytearray | memoryview) -> bytes:
     """Return the digest of a column chunk."""
     return hashlib.sha256(data).digest()[:DIGEST_BYTES]
 

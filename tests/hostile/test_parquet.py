@@ -23,8 +23,8 @@ from arrowopaque.format.thrift import Reader
 from arrowopaque.store import encoding
 from arrowopaque.store.apply import write_file
 from arrowopaque.store.decoding import to_exact
-from arrowopaque.store.encoding import Layout, _fill_digests, encode
-from arrowopaque.store.footer import Footer
+from arrowopaque.store.encoding import Layout, encode
+from arrowopaque.store.footer import Footer, chunk_digest, chunks_of
 from arrowopaque.store.parquet import index_schema
 from tests.hostile.forge import ROWS, SPEC, Hostile, key, path_of
 
@@ -46,8 +46,16 @@ def parquet(table: pa.Table, group: int = 10, metadata: dict[str, str] | None = 
         writer.write_table(table, row_group_size=group)
         writer.add_key_value_metadata({"arrowopaque.digests": blank, **(metadata or {})})
     data = bytearray(sink.getvalue())
-    _fill_digests(data, blank)
+    _seal(data, blank)
     return bytes(data)
+
+
+def _seal(data: bytearray, blank: str) -> None:
+    """Put digests that fit in the place of ``blank``."""
+    chunks = [chunk for group in chunks_of(pq.read_metadata(io.BytesIO(data))) for chunk in group]
+    digests = b"".join(chunk_digest(data[chunk.start : chunk.start + chunk.length]) for chunk in chunks)
+    place = data.rindex(blank.encode())
+    data[place : place + len(blank)] = base64.b64encode(digests)
 
 
 def bounds(table: pa.Table, group: int = 10) -> dict[str, str]:
@@ -449,7 +457,7 @@ def test_a_place_beyond_the_dictionary(hostile: Hostile) -> None:
     old = metadata[b"arrowopaque.digests"]
     at = data.rindex(old)
     data[at : at + len(old)] = b"~" * len(old)
-    _fill_digests(data, "~" * len(old))
+    _seal(data, "~" * len(old))
     file = hostile.replaced(hostile.files[0], bytes(data), deletes=None)
     hostile.commit(file, hostile.files[1])
     for ask in (lambda table: table.fetch_arrow(), lambda table: list(table.fetch(id=[key(7)]))):

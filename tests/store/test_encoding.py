@@ -131,6 +131,6 @@ def test_random_ids_are_not_compressed(make: Callable[[int], bytes], codec: str)
 
 def test_few_rows_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of one row costs what it must."""
-    monkeypatch.setattr(encoding, "_stored_bytes", None)
+    monkeypatch.setattr(encoding, "_encoded", None)
     table = pa.table(_numbers(list(range(2_047)), list(range(2_047))), names=["id", "size"])
     assert pq.read_table(io.BytesIO(_encoded(table))).equals(table)
