@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -65,6 +66,8 @@ class Fresh:
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=60)
         self._contender.open()
+        if self._process.returncode:
+            raise RuntimeError(f"the new process ended with code {self._process.returncode}")
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -91,8 +94,8 @@ class Fresh:
         return self.ask("fetch", ids=[id.hex for id in ids])
 
 
-def _serve(contender: Contender) -> None:
-    """Do what the other end asks for."""
+def _serve(contender: Contender, stack: ExitStack) -> None:
+    """Do what the other end asks for, and have it ended with ``stack``."""
     import uuid
 
     from benchmarks.rows import make_rows
@@ -104,6 +107,7 @@ def _serve(contender: Contender) -> None:
             case "open":
                 with watch():
                     contender.open()
+                stack.callback(contender.close)
             case "fetch":
                 ids = [uuid.UUID(hex) for hex in asked["ids"]]
                 # All in one measurement: to begin one searches the whole process for garbage, and what is
@@ -130,11 +134,11 @@ def _main(name: str, settings: str) -> None:
     place = json.loads(settings)
     contender = contender_class(name)(Place(**{**place, "folder": Path(place["folder"])}))
     print("{}", flush=True)
-    try:
-        _serve(contender)
-    except UnsupportedError:
-        print('{"unsupported": true}', flush=True)
-    contender.close()
+    with ExitStack() as stack:
+        try:
+            _serve(contender, stack)
+        except UnsupportedError:
+            print('{"unsupported": true}', flush=True)
 
 
 if __name__ == "__main__":
