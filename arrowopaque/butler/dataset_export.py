@@ -17,7 +17,7 @@ from arrowopaque.butler.host import opaque_manager
 from arrowopaque.errors import ConfigurationError
 from arrowopaque.format.columns import python_list
 from arrowopaque.format.spec import TableSpec
-from arrowopaque.format.uuids import uuid_of
+from arrowopaque.format.uuids import uuids_of
 from arrowopaque.format.values import Values
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.calls import Call
@@ -136,7 +136,7 @@ class DatasetPages:
         records.
         """
         with self._root.transaction():
-            gone = [*map(uuid_of, python_list(sync.sweep().column("dataset_id")))]
+            gone = uuids_of(python_list(sync.sweep().column("dataset_id")))
             for ids in _pages(gone):
                 for table in self.datastores:
                     self._settle(table, self._root.spec(table).arrow_schema.empty_table(), ids)

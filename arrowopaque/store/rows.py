@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from arrowopaque.format.uuids import uuid_of, uuids_of
 from arrowopaque.format.values import Values
 from arrowopaque.store.decoding import python_values
 
@@ -109,8 +110,12 @@ class _Batch(dict[str, Sequence[Any]]):
             column = self._stored[at][self._start : self._start + _NEAR]
         else:
             # Not of all rows at once: what they are made of would stay as long as one of the rows.
-            stored = python_values(self._stored.table.column(at).slice(self._start, _NEAR))
-            column = [None if value is None else decode(value) for value in stored]
+            piece = self._stored.table.column(at).slice(self._start, _NEAR)
+            stored = python_values(piece)
+            if decode is uuid_of and not piece.null_count:
+                column = uuids_of(stored)
+            else:
+                column = [None if value is None else decode(value) for value in stored]
         self[name] = column
         return column
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from arrowopaque.format.columns import python_list
 from arrowopaque.format.spec import ColumnKind
-from arrowopaque.format.uuids import uuid_of
+from arrowopaque.format.uuids import uuids_of
 from arrowopaque.root import StoreRoot
 from arrowopaque.store.records import Records
 
@@ -92,7 +92,7 @@ class TableSync:
         found = python_list(column.unique())
         if self.root.spec(self.name).by_name[name].kind is ColumnKind.UUID:
             # Those are looked up together.
-            return [*map(uuid_of, found)]
+            return uuids_of(found)
         return found
 
     def _plain(self, rows: pa.Table) -> pa.Table:

@@ -19,6 +19,7 @@ SPEC = TableSpec(
         Column(name="path", kind=ColumnKind.STRING, length=32),
         Column(name="kind", kind=ColumnKind.STRING, length=32),
         Column(name="size", kind=ColumnKind.BIGINT),
+        Column(name="owner", kind=ColumnKind.UUID),
     ),
     primary_key=("id",),
 )
@@ -30,7 +31,14 @@ COUNT = 3_000
 def _made(count: int = COUNT) -> list[dict[str, Any]]:
     kinds = itertools.cycle(["Exposure", "Wcs", "é", None, ""])
     return [
-        {"id": uuid.UUID(int=i), "path": f"some/{i}", "kind": kind, "size": None if i % 3 else i}
+        {
+            "id": uuid.UUID(int=i),
+            "path": f"some/{i}",
+            "kind": kind,
+            "size": None if i % 3 else i,
+            # Not all batches have NULL.
+            "owner": uuid.UUID(int=i + 1) if i % 900 else None,
+        }
         for i, kind in zip(range(count), kinds, strict=False)
     ]
 
