@@ -23,8 +23,8 @@ _LAYERS: list[dict[str, str]] = [
     {"format": "limits document bitmap thrift spec names where columns uuids values keyfilter"},
     {"format": "manifest receipt", "objects": "base checked local memory s3 opening duckfs"},
     {
-        "store": "cache parallel footer pages sparse decoding keys parquet encoding deletes gather datafile "
-        "order volume catalog access matches proved"
+        "store": "cache parallel footer filters pages sparse decoding keys parquet encoding deletes gather "
+        "datafile order volume catalog access matches proved"
     },
     {"store": "search base apply merge"},
     {"store": "calls plan rows table records draft root rooted disjoint staging history"},

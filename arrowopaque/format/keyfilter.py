@@ -80,7 +80,9 @@ class KeyFilter:
     Parameters
     ----------
     data
-        The filter as stored, with its header.
+        Bytes that have the filter as stored, with its header.
+    start, stop
+        Where it begins and ends in them, by default all of them.
 
     Raises
     ------
@@ -88,24 +90,25 @@ class KeyFilter:
         It is none.
     """
 
-    __slots__ = ("_blocks", "_data")
+    __slots__ = ("_blocks", "_data", "_start")
 
-    def __init__(self, data: bytes) -> None:
-        self._blocks, length = divmod(len(data), _BLOCK_BYTES)
-        stated = _stated_bytes(data[:length])
-        self._data = data[length:]
-        if stated != len(self._data) or not self._blocks:
-            raise ValueError(f"a key filter of {len(self._data)} bytes whose header states {stated}")
+    def __init__(self, data: bytes, start: int = 0, stop: int | None = None) -> None:
+        length = (len(data) if stop is None else stop) - start
+        self._blocks, header = divmod(length, _BLOCK_BYTES)
+        stated = _stated_bytes(data[start : start + header])
+        self._data, self._start = data, start + header
+        if stated != self.nbytes or not self._blocks:
+            raise ValueError(f"a key filter of {self.nbytes} bytes whose header states {stated}")
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory."""
-        return len(self._data)
+        """Bytes of its blocks."""
+        return self._blocks * _BLOCK_BYTES
 
     def may_hold(self, hash: int) -> bool:
         """Return whether the row group may have the value of a hash."""
-        at, low = ((hash >> 32) * self._blocks >> 32) * _BLOCK_BYTES, hash & _WORD
-        data = self._data
+        at = self._start + ((hash >> 32) * self._blocks >> 32) * _BLOCK_BYTES
+        data, low = self._data, hash & _WORD
         # Of a value that is not there the first or second bit tells, most often.
         for word, salt in _WORD_SALTS:
             bit = (low * salt & _WORD) >> 27
@@ -115,7 +118,7 @@ class KeyFilter:
 
     def may_hold_each(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Return which of some values the row group may have."""
-        words = np.frombuffer(self._data, "<u4").reshape(self._blocks, -1)
+        words = np.frombuffer(self._data, "<u4", self.nbytes // 4, self._start).reshape(self._blocks, -1)
         at = ((hashes >> np.uint64(32)) * np.uint64(self._blocks)) >> np.uint64(32)
         low = (hashes & np.uint64(_WORD)).astype(np.uint32)
         bits = (low[:, None] * _SALT_ARRAY) >> np.uint32(27)

@@ -62,11 +62,7 @@ def _string(column: Column, value: Any) -> str:
         value.encode()
     except UnicodeEncodeError as err:
         raise _reject(column, value, "is not encodable as UTF-8") from err
-    return _content(value)
-
-
-def _content(value: str) -> str:
-    """Return a string without what a class of its own makes of it."""
+    # Not what a class of its own makes of it.
     return str.__str__(value)
 
 
@@ -244,7 +240,7 @@ class Values:
             The value has no stored form.
         """
         if column.kind in STRINGS and isinstance(value, str):
-            return _content(value)
+            return str.__str__(value)
         if column.kind in BITS and isinstance(value, str | bool):
             try:
                 value = int(value)

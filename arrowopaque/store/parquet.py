@@ -31,7 +31,8 @@ from arrowopaque.format.spec import TableSpec
 from arrowopaque.objects.base import ObjectStore
 from arrowopaque.store.cache import Cache
 from arrowopaque.store.decoding import Decoder, Getter, getter, unpacked
-from arrowopaque.store.footer import TRAILER, Footer, chunk_digest
+from arrowopaque.store.filters import FilterRun
+from arrowopaque.store.footer import TRAILER, Footer
 from arrowopaque.store.keys import Keys
 from arrowopaque.store.parallel import run_all
 from arrowopaque.store.sparse import Parts, cut
@@ -316,15 +317,15 @@ class ParquetObject:
             Whether to fetch it if it is not at hand.
         """
         run, place = divmod(group, _RUN)
-        known: list[KeyFilter] | None = self._cache.get((self.entry.path, "filters", run))
-        if known is not None:
-            return known[place]
-        if not fetch:
-            return None
-        count = 1 if self._store.workers == 1 else _RUNS_AFAR
-        start = run - run % count
-        around = range(start * _RUN, min((start + count) * _RUN, self.groups))
-        return self.filters(around, column).get(group)
+        known: FilterRun | None = self._cache.get((self.entry.path, "filters", run))
+        if known is None:
+            if not fetch or not self.footer.has_filters:
+                return None
+            count = 1 if self._store.workers == 1 else _RUNS_AFAR
+            start = run - run % count
+            end = min(start + count, -(-self.groups // _RUN))
+            known = self._load_filters(range(start, end), column)[run]
+        return self._checked_filter(known, place)
 
     def filters(self, groups: Sequence[int], column: str) -> dict[int, KeyFilter]:
         """Return the filters of row groups, cached; nothing if the file has
@@ -339,35 +340,40 @@ class ParquetObject:
         """
         if not self.footer.has_filters:
             return {}
-        found: dict[int, list[KeyFilter]] = {}
-        missing = []
-        for run in sorted({group // _RUN for group in groups}):
-            known = self._cache.get((self.entry.path, "filters", run))
-            if known is None:
-                missing.append(run)
-            else:
-                found[run] = known
+        runs = sorted({group // _RUN for group in groups})
+        known = {run: self._cache.get((self.entry.path, "filters", run)) for run in runs}
+        found: dict[int, FilterRun] = {run: filters for run, filters in known.items() if filters is not None}
+        missing = [run for run in runs if run not in found]
         if missing:
             found |= self._load_filters(missing, column)
-        return {group: found[group // _RUN][group % _RUN] for group in groups}
+        return {group: self._checked_filter(found[group // _RUN], group % _RUN) for group in groups}
 
-    def _load_filters(self, runs: Sequence[int], column: str) -> dict[int, list[KeyFilter]]:
-        found: dict[int, list[KeyFilter]] = {}
+    def _load_filters(self, runs: Sequence[int], column: str) -> dict[int, FilterRun]:
+        found: dict[int, FilterRun] = {}
         try:
-            groups = [g for run in runs for g in range(run * _RUN, min((run + 1) * _RUN, self.groups))]
-            places = [self.footer.filter(group, column) for group in groups]
-            parts = self._ranges(sorted(place[:2] for place, _ in places))
-            for group, (place, wanted) in zip(groups, places, strict=True):
-                data = cut(parts, place.start, place.length)
-                if chunk_digest(data) != wanted:
-                    raise ValueError("it is altered")
-                found.setdefault(group // _RUN, []).append(KeyFilter(bytes(data)))
+            stated = {
+                run: [
+                    self.footer.filter(group, column)
+                    for group in range(run * _RUN, min((run + 1) * _RUN, self.groups))
+                ]
+                for run in runs
+            }
+            places = [place for filters in stated.values() for place, _ in filters]
+            parts = self._ranges(sorted(place[:2] for place in places))
+            for run, filters in stated.items():
+                pieces = [cut(parts, place.start, place.length) for place, _ in filters]
+                found[run] = FilterRun(pieces, [wanted for _, wanted in filters])
         except (ValueError, IndexError) as err:
             raise self._corrupt(f"its key filters cannot be read ({err})") from err
         for run, kept in found.items():
-            size = sum(filter.nbytes + 150 for filter in kept)
-            self._cache.put((self.entry.path, "filters", run), kept, size + 300)
+            self._cache.put((self.entry.path, "filters", run), kept, kept.nbytes)
         return found
+
+    def _checked_filter(self, run: FilterRun, place: int) -> KeyFilter:
+        try:
+            return run.filter(place)
+        except (ValueError, IndexError) as err:
+            raise self._corrupt(f"its key filters cannot be read ({err})") from err
 
     def whole(self) -> bytes:
         """Return the object, compared with the manifest's size and digest.

@@ -24,6 +24,7 @@ from arrowopaque.format.keyfilter import KeyFilter, can_filter, hash_of, hashes_
 from arrowopaque.format.spec import Column, ColumnKind, TableSpec
 from arrowopaque.store.base import Base
 from arrowopaque.store.encoding import Layout, encode
+from arrowopaque.store.filters import FilterRun
 from arrowopaque.store.keys import Keys
 from arrowopaque.store.parquet import ParquetObject
 from tests.hostile.forge import reseal
@@ -160,7 +161,7 @@ def test_new_keys_touch_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     load = ParquetObject._load_filters
     loaded: list[int] = []
 
-    def load_filters(self: ParquetObject, runs: Sequence[int], column: str) -> dict[int, list[KeyFilter]]:
+    def load_filters(self: ParquetObject, runs: Sequence[int], column: str) -> dict[int, FilterRun]:
         loaded.extend(runs)
         return load(self, runs, column)
 
@@ -231,7 +232,7 @@ def test_filters_that_lie_together_come_by_one_request(
     monkeypatch.setattr(type(base.volume.store), "workers", workers)
     real = ParquetObject._load_filters
 
-    def load_filters(self: ParquetObject, runs: Sequence[int], column: str) -> dict[int, list[KeyFilter]]:
+    def load_filters(self: ParquetObject, runs: Sequence[int], column: str) -> dict[int, FilterRun]:
         asked.append(list(runs))
         return real(self, runs, column)
 
@@ -286,6 +287,18 @@ def test_altered_filter_is_refused(tmp_path: Path) -> None:
         _look_for_absent(base)
     # Rows that are there are found without it.
     assert root.table("t").fetch_arrow(key=[KINDS[ColumnKind.UUID](n) for n in (10, 500)]).num_rows == 2
+
+
+def test_a_filter_is_checked_when_it_is_asked() -> None:
+    """Those that are read with it take no time for it, and are not believed."""
+    good = b"\x15\x40\x1c\x1c\x00\x00\x1c\x1c\x00\x00\x1c\x1c\x00\x00\x00" + b"\xff" * 32
+    run = FilterRun([good, good, b"none"], [_digest(good), _digest(b"other"), _digest(b"none")])
+    assert run.filter(0).may_hold(hash_of("anything", pa.string()))
+    assert run.filter(0) is run.filter(0)
+    for number in (1, 2):
+        for _ in range(2):
+            with pytest.raises((ValueError, IndexError)):
+                run.filter(number)
 
 
 @pytest.mark.parametrize(
